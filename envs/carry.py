@@ -1,8 +1,8 @@
-"""Carry: bring a load that hangs from the tool to a goal, so that it hangs still there.
+"""Carry: bring a load that hangs from the tool to a goal and stop it there without a swing.
 
 The arm moves sideways; the policy commands how fast its set-point goes.  Every change of speed
 makes the load swing, at a frequency of about sqrt(g / length).  A motion that fits this frequency
-takes out the swing that it has made, as input shaping does in cranes (Singer and Seering 1990).
+cancels the swing that it has excited, as input shaping does in cranes (Singer and Seering 1990).
 No camera looks at the load while it is carried: the motion must fit a load that the policy knows
 only from its adaptation episodes.
 """
@@ -26,7 +26,7 @@ SPEED_MAX_M_PER_S = 1.10
 """Speed of the set-point at action +1; it stands still at -1."""
 SPEED = ActionScale("speed of the set-point", "m/s", 0.0, SPEED_MAX_M_PER_S)
 MOVE_STEPS = 11
-"""Control steps of the move, which are the time given."""
+"""Control steps of the move: the time available."""
 
 GOAL_DISTANCE_M = (0.40, 0.60)
 """Distance of the goal from the tool's place at the start, drawn uniformly."""
@@ -34,13 +34,13 @@ START_SWING_RAD = 0.01
 """Greatest initial angle of the rod about each axis of its joint."""
 
 SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.10, 0.04
-"""Speed at which the load still swings, and distance of the tool from the goal, of a miss of 1."""
+"""Residual swing speed of the load and distance of the tool from the goal that each cost 1."""
 TIME_COST = 0.1
 """Cost of a set-point that never leaves the start."""
 SWING_TOLERANCE_M_PER_S, PATH_TOLERANCE_M = 0.10, 0.03
 
 LOAD_DENSITY_KG_PER_M3 = 4500
-"""Of the load as it is drawn, in pictures only."""
+"""Density of the load as drawn; affects pictures only."""
 
 DISTRIBUTION = TaskDistribution(
     (
@@ -82,8 +82,8 @@ def miss_cost(swing_m_per_s: np.ndarray, off_m: np.ndarray) -> np.ndarray:
     """Return the cost of a load that still swings, and of a tool that is off the goal.
 
     It is a parabola near zero and grows with the logarithm far away, as does the time to wait until
-    a swing has died out.  Both arguments are absolute values of what is about linear in the speeds
-    commanded, so the cost has one optimum in them.
+    a swing has died out.  Both arguments are absolute values of quantities that are about linear in
+    the commanded speeds, so the cost has one optimum.
     """
     square = (swing_m_per_s / SWING_SCALE_M_PER_S) ** 2 + (off_m / PATH_SCALE_M) ** 2
     return np.log1p(square) / 2
@@ -168,13 +168,13 @@ class CarryVectorEnv(TaskVectorEnv):
         return np.where(at_rest, -cost, 0.0), at_rest & success
 
     def _to_go_m(self) -> np.ndarray:
-        """Return how far the set-point is from the goal along the path, (num_envs,)."""
+        """Return the distance from the set-point to the goal along the path in m, (num_envs,)."""
         return self._goal[:, 1] - self._act[:, self._y]
 
     def _swing_m_per_s(self) -> np.ndarray:
         """Return the speed of the load at its lowest, which is its energy of swing, (num_envs,).
 
-        E / m = v^2 / 2 + g h, beside the tool, and sqrt(2 E / m) is what v is where h is 0.
+        E / m = v^2 / 2 + g h, relative to the tool, and sqrt(2 E / m) is v at h = 0.
         """
         hang_m = self._sensor("tool_position") - self._sensor("load_position")
         velocity = self._sensor("load_velocity") - self._sensor("tool_velocity")
@@ -183,7 +183,7 @@ class CarryVectorEnv(TaskVectorEnv):
         return np.sqrt(np.maximum(square, 0.0))  # rounding must not make it negative
 
     def _paint(self, sim: int, model: Any) -> None:
-        """Draw the rod as long, and the load as large, as the task says."""
+        """Draw the rod length and the load size of the task."""
         length_m, mass_kg = model.body("load").pos[2], model.body("load").mass[0]
         model.geom("rod").size[1] = model.geom("rod").pos[2] = length_m / 2
         volume_m3 = mass_kg / LOAD_DENSITY_KG_PER_M3

@@ -1,7 +1,7 @@
-"""Checks of what comes from outside: numbers, arrays, options of a reset, and memory.
+"""Checks of user input: numbers, arrays, options of a reset, and memory.
 
 An error is one line that names the value and what is allowed.  Memory is checked before anything is
-allocated: the system would give more than there is, and end the process when it is written to.
+allocated: the system would grant more than there is, and kill the process on the first write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metarobot.envs.family import TaskFamily
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 
 LONGEST_VALUE = 60
 """Characters of a value that an error shows."""
@@ -50,13 +50,13 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str:
 
 
 def is_integer(value: Any, least: float, most: float) -> bool:
-    """Whether a value is an integer in [least, most], also NumPy's; true and false are none."""
+    """Whether a value is an integer in [least, most], also NumPy's; booleans are not."""
     kind = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return kind and bool(least <= value <= most)
 
 
 def is_number(value: Any, low: float, high: float) -> bool:
-    """Whether a value is a number in [low, high]; NaN, true and false are none."""
+    """Whether a value is a number in [low, high]; NaN and booleans are not."""
     return (isinstance(value, float) and low <= value <= high) or is_integer(value, low, high)
 
 
@@ -91,7 +91,7 @@ def read_numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """
     try:
         array = np.asarray(values)
-    except Exception:  # whatever the conversion of an unknown type raises
+    except Exception:  # the conversion of an unknown type may raise any
         array = np.array(None)
     if array.dtype.kind not in "fiub":
         is_array = array.ndim or isinstance(values, np.ndarray)
@@ -137,14 +137,14 @@ def own_simulation_bytes(family: type[TaskFamily]) -> int:
 
 
 def require_memory(parts: Mapping[str, int], way_out: str) -> None:
-    """Refuse what does not fit into the memory of this machine.
+    """Refuse an allocation that does not fit into the memory of this machine.
 
     Args:
-        parts: What takes memory, in words that name the sizes, and its bytes.
-        way_out: What to make smaller.
+        parts: Description of each part, with its sizes, to its bytes.
+        way_out: Advice on reducing the memory.
 
     Raises:
-        ValueError: All of it together is more than the machine has.
+        ValueError: The parts together exceed the memory of the machine.
     """
     needed, there = sum(parts.values()), machine_bytes()
     if needed > there:

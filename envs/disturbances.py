@@ -36,7 +36,7 @@ class Push:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The physics changes within the episode, and is back at the next reset."""
+    """A change of the physics within the episode, undone at the next reset."""
 
     at_step: int
     """Control steps after which it changes."""
@@ -46,7 +46,7 @@ class Change:
     """Factors on the task's own values, by task parameter."""
 
     def apply(self, tasks: Tasks) -> Tasks:
-        """Return the tasks that physics goes on with."""
+        """Return the tasks after the change."""
         columns = {name: tasks[name] for name in tasks.names}
         columns |= {name: np.full(len(tasks), value) for name, value in self.values}
         columns |= {name: tasks[name] * factor for name, factor in self.factors}
@@ -55,10 +55,10 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbances:
-    """All that disturbs an episode; by default nothing does."""
+    """Disturbances of an episode; none by default."""
 
     action_delay_steps: int = 0
-    """Control steps that a command needs to act; before the first one arrives, zeros act."""
+    """Delay of a command in control steps; zeros act before the first one arrives."""
     observation_dropout: float = 0.0
     """Probability that a control step's observation is lost: the last one is seen again."""
     sensor_noise: tuple[tuple[str, float], ...] = ()
@@ -68,10 +68,10 @@ class Disturbances:
 
 
 class Disturber:
-    """Carries out delay, noise, dropout and pushes in a batch of simulations.
+    """Applies delay, noise, dropout and pushes to a batch of simulations.
 
     Args:
-        disturbances: What to carry out.
+        disturbances: Disturbances to apply.
         batch: The simulations.
         units: Unit of each observation element that the family measures.
         action_size: Elements of an action A.
@@ -105,7 +105,7 @@ class Disturber:
         self._direction = np.zeros((num_envs, 2))  # unit vectors
 
     def restart(self, ids: np.ndarray, start: np.ndarray) -> None:
-        """Begin the episodes of simulations ``ids``, whose starts (len(ids), S) are their keys."""
+        """Begin episodes of simulations ``ids``, keyed by their starts (len(ids), S)."""
         self._keys[ids] = keys_of(start)
         self._waiting[:, ids] = 0.0
         self._push_age[ids] = _NEVER
@@ -149,7 +149,7 @@ class Disturber:
         return noisy
 
     def lost(self, step: np.ndarray) -> np.ndarray:
-        """Return whose observation of ``step`` is lost, (num_envs,) bool; the first never is."""
+        """Return the mask of observations lost in ``step``, (num_envs,); never the first one."""
         if not self._what.observation_dropout:
             return np.zeros(len(step), bool)
         uniform = uniforms(self._keys, step, _DROPOUT, _ONE)[:, 0]
@@ -197,7 +197,7 @@ def uniforms(keys: np.ndarray, step: np.ndarray, stream: int, elements: np.ndarr
     Args:
         keys: Key of each simulation's episode, (n,) uint64.
         step: Control step of each simulation, (n,).
-        stream: What the numbers are for.
+        stream: Stream of random numbers, one for each purpose.
         elements: Indices of the numbers wanted, (k,).
 
     Returns:

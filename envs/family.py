@@ -46,7 +46,7 @@ class ActionScale:
     """Whether its logarithm is linear in the action."""
 
     def value(self, action: Any) -> Any:
-        """Return what an action in [-1, 1] commands, a number or an array of any shape."""
+        """Return the physical value of an action in [-1, 1], a number or an array of any shape."""
         part = (action + 1.0) / 2.0
         if self.log:
             return self.low * (self.high / self.low) ** part
@@ -60,7 +60,7 @@ class TaskFamily:
     ``_command``, ``_observe`` and ``_evaluate``; ``_bind`` where it has a state of its own.
     """
 
-    # What a family declares.
+    # Declared by the family.
 
     family: ClassVar[str]
     scene_path: ClassVar[Path]
@@ -80,15 +80,14 @@ class TaskFamily:
     """Time steps in a control step."""
     start_size: int
     push_body: ClassVar[str | None] = None
-    """Body that a variant's pushes act on; None where nothing can be pushed."""
+    """Body that a variant's pushes act on; None if the family allows no pushes."""
     settle_steps: ClassVar[int] = 0
-    """Control steps by which the last one of an episode is longer: until what was set in motion
-    has come to rest."""
+    """Control steps added to the last one of an episode, so that moving bodies come to rest."""
 
     contact_force_m_per_n: ClassVar[float] = 0.01
     """Length of the arrow that stands for a contact force of 1 N in pictures that show them."""
 
-    # What a family finds there.
+    # Set by `TaskVectorEnv` before the methods of the family run.
 
     num_envs: int
     """Number of simulations."""
@@ -138,8 +137,8 @@ class TaskFamily:
     def observation_bounds(cls, observe_task: bool = False) -> np.ndarray:
         """Return the lowest and the highest value of every observation element, (2, O), float32.
 
-        With ``observe_task`` it ends with the task parameters, on the scale of the family whatever
-        the variant: a policy of the family understands them.
+        With ``observe_task`` it ends with the task parameters, on the scale of the family even in a
+        variant, so that a policy of the family can read them.
         """
         low, high = np.array([(e.low, e.high) for e in cls.observation_elements]).T
         bounds = np.stack([low, high])
@@ -163,7 +162,7 @@ class TaskFamily:
         first, dim = self.model.sensor(name).adr[0], self.model.sensor(name).dim[0]
         return self._sensors[:, first : first + dim]
 
-    # What a family implements.
+    # Implemented by the family.
 
     @classmethod
     def compile_own_scene(cls) -> Any:
@@ -194,7 +193,7 @@ class TaskFamily:
         raise NotImplementedError
 
     def _find_finished(self) -> np.ndarray:
-        """Return in which simulations the episode has come to its end, (num_envs,)."""
+        """Return a mask of simulations in which the episode has ended, (num_envs,)."""
         return np.zeros(self.num_envs, bool)
 
     def _paint(self, sim: int, model: Any) -> None:

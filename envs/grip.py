@@ -36,7 +36,7 @@ START_YAW_RAD = 0.1
 BEARABLE_WEIGHTS = 1.75
 """A block bears a squeeze of this many times its own weight undamaged: light blocks are fragile."""
 CRUSH_PENALTY = 1.0
-"""Cost of an episode that squeezes one e-fold beyond what the block bears, throughout."""
+"""Cost of squeezing one e-fold beyond the bearable force for a whole episode."""
 SLIP_PENALTY = 3.0
 """Cost of an episode that leaves the block behind."""
 SLIP_LOST_M = 0.10
@@ -44,7 +44,7 @@ SLIP_LOST_M = 0.10
 
 SLIP_TOLERANCE_M = 0.02
 CRUSH_TOLERANCE = 1.0
-"""Success needs a slip below the one and a mean crush below the other."""
+"""Upper limits of slip and of mean crush for success."""
 
 SOUND_RGBA = np.array([0.96, 0.48, 0.14, 1.0])
 CRUSHED_RGBA = np.array([0.30, 0.03, 0.10, 1.0])
@@ -90,7 +90,7 @@ def lift_velocity(step: np.ndarray, control_dt_s: float) -> np.ndarray:
 
 
 def crush(force_n: np.ndarray, mass_kg: np.ndarray) -> np.ndarray:
-    """Return the squared number of e-folds by which a squeeze exceeds what the block bears."""
+    """Return the squared number of e-folds by which a squeeze exceeds the bearable force."""
     bearable_n = BEARABLE_WEIGHTS * mass_kg * GRAVITY_M_PER_S2
     return np.maximum(0.0, np.log(force_n / bearable_n)) ** 2
 
@@ -186,6 +186,6 @@ class GripVectorEnv(TaskVectorEnv):
         return rewards, (slip < SLIP_TOLERANCE_M) & (mean_crush < CRUSH_TOLERANCE)
 
     def _paint(self, sim: int, model: Any) -> None:
-        """Darken the block as it is crushed: at the tolerance it is as dark as it gets."""
+        """Darken the block with the crush; it is darkest at the tolerance."""
         damage = min(1.0, self._total_crush[sim] / (CRUSH_TOLERANCE * self.horizon))
         model.geom("block").rgba = (1 - damage) * SOUND_RGBA + damage * CRUSHED_RGBA

@@ -1,7 +1,7 @@
-"""HalfCheetah: run in an unknown direction, or at an unknown speed, as the field has it.
+"""HalfCheetah: run in an unknown direction, or at an unknown speed, as in the meta-RL literature.
 
-The two tasks of the literature on a planar running robot of seven links, whose model file is the
-one that Gymnasium installs.  The task is in the reward alone: nothing that is observed gives it
+The two tasks of the literature on a planar running robot of seven links; the model file is that of
+Gymnasium.  The task is in the reward alone: nothing that is observed gives it
 away, and a policy that never adapts can only stand still, or run at the middle of the speeds.
 """
 
@@ -23,7 +23,7 @@ ACTION_COST = 0.05
 START_SPREAD = 0.1
 """Greatest initial offset of each joint, in m or rad, and standard deviation of its velocity."""
 MIN_SPEED_M_PER_S = 1.0
-"""Success of HalfCheetahDirection: the mean speed over the episode, in the asked direction."""
+"""Success of HalfCheetahDirection: the mean speed over the episode in the task's direction."""
 SPEED_TOLERANCE_M_PER_S = 0.2
 """Success of HalfCheetahVelocity: the mean error over the second half of the episode."""
 
@@ -36,10 +36,10 @@ JOINTS = {
     "fshin": "front shin",
     "ffoot": "front foot",
 }
-"""Joints in the model's order, and what they move."""
+"""Joints in the model's order, and the link that each moves."""
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 _TINY = 2.0**-25
 """Start uniforms keep this distance from 0 and 1, where a normal would be infinite."""
 
@@ -66,7 +66,7 @@ GOAL_VELOCITY = TaskParameter(
 
 
 class HalfCheetahVectorEnv(TaskVectorEnv):
-    """Base of both families: the robot, its start, what it observes and how it is drawn."""
+    """Base of both families: robot, initial state, observations and appearance."""
 
     scene_path = SCENE_PATH
     heat_map_axes = ()
@@ -94,7 +94,7 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
 
     @classmethod
     def compile_own_scene(cls) -> Any:
-        """Compile Gymnasium's file, with what a batch needs, and drawn as the other families."""
+        """Compile Gymnasium's file, with batch settings and the look of the other families."""
         spec = _mj.MjSpec.from_file(str(cls.scene_path))
         # A bad state must be seen and ended by the environment, not silently reset.
         spec.option.disableflags |= _mj.mjtDisableBit.mjDSBL_AUTORESET
@@ -134,7 +134,7 @@ class HalfCheetahDirectionVectorEnv(HalfCheetahVectorEnv):
 
     Action: 6 elements, the torques of the joints over their greatest.
 
-    Reward, per control step: the mean velocity in the asked direction in m/s, minus
+    Reward, per control step: the mean velocity in the direction of the task in m/s, minus
     ``ACTION_COST`` times the squared action.
 
     Success: the mean speed over the episode is above ``MIN_SPEED_M_PER_S``.

@@ -1,10 +1,10 @@
-"""Insert: put a peg into a hole that is not where the drawing has it.
+"""Insert: put a peg into a hole that lies off its place on the drawing.
 
 The arm carries out the insertion as drawn; the policy corrects the velocity of the peg's set-point.
 The fixture was set up carelessly: its hole lies off the drawing and leans, always the same way in
 one task, and it may be tight or rough.  A wrist sensor feels the contact, but beside the hole it
-feels a flat plate, and an episode leaves no time to search: where the hole is must be known from
-adaptation episodes.
+feels a flat plate, and an episode leaves no time to search: the place of the hole must be known
+from adaptation episodes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOLE_DEPTH_M = 0.025
 """Depth of the seat, at the bottom of the hole."""
 
 FEED_M_PER_S = 0.06
-"""Speed of the set-point down the drawn path, and what an action of 1 adds to it."""
+"""Speed of the set-point down the drawn path, and the speed that an action of 1 adds to it."""
 FEED_STEPS = 13
 """Control steps of the drawn path; the rest of the episode waits."""
 LATERAL_M_PER_S = 0.05
@@ -48,14 +48,14 @@ FORCE_LIMIT_N = 25.0
 """Contact force that the part bears undamaged, as a mean over a control step."""
 COSTLY_FORCE_N = 15.0
 """Greatest contact force that costs nothing.  The cost grows up to the limit: there the part is
-damaged, and what a peg misses the hole by must show in the return."""
+damaged, and the return must show by how much the peg misses the hole."""
 FORCE_NOISE_N = 0.3
 """Standard deviation of the wrist sensor's noise, along each axis."""
 
 MISS_SCALE_M = 0.015
 """Distance between the peg's tip and the seat that costs 1; the cost grows with the square."""
 LOST_M = 0.04
-"""Distance at which a peg counts as lost: more costs no more."""
+"""Distance at which a peg counts as lost; the cost stays constant beyond."""
 SEATED_TOLERANCE_M = 0.003
 
 SOUND_RGBA = np.array([0.95, 0.35, 0.15, 1.0])
@@ -124,8 +124,8 @@ class InsertVectorEnv(TaskVectorEnv):
     rad/s at 1.  On the drawn path the set-point goes down at 0.06 m/s, upright.
 
     Reward, in the last control step: minus the squares of the distance between the peg's tip and
-    the seat, in units of 15 mm, and of what the greatest contact force, counted up to 25 N, had
-    above 15 N, in units of 25 N.
+    the seat, in units of 15 mm, and of the excess of the greatest contact force, counted up to
+    25 N, over 15 N, in units of 25 N.
 
     Success: the tip ends within 3 mm of the seat, and the contact force never exceeded 25 N.
 

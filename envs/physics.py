@@ -22,8 +22,8 @@ def set_body_mass(batch: Batch, body: str, mass_kg: np.ndarray) -> None:
 def set_sliding_friction(batch: Batch, geoms: tuple[str, ...], friction: np.ndarray) -> None:
     """Set the sliding friction of geoms; torsional and rolling friction follow in proportion.
 
-    The geoms must outrank what they touch (``priority``), else MuJoCo takes the larger friction
-    of the two and the task would not be what it says.
+    The geoms need a higher ``priority`` than their contact partners; otherwise MuJoCo takes the
+    larger friction of the two, and the task parameter would have no effect.
     """
     for geom in geoms:
         index = batch.model.geom(geom).id
@@ -41,7 +41,7 @@ def set_joint_losses(
 
 
 def set_drive_strength(batch: Batch, actuators: tuple[str, ...], strength: np.ndarray) -> None:
-    """Let actuators deliver only a fraction of the force that they are asked for."""
+    """Let actuators deliver only a fraction of the commanded force."""
     indices = [batch.model.actuator(actuator).id for actuator in actuators]
     for field in ("actuator_gainprm", "actuator_biasprm"):
         nominal = getattr(batch.model, field)[indices]

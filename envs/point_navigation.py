@@ -1,7 +1,7 @@
-"""PointNavigation: move a point to a hidden goal in the plane, as the field has it.
+"""PointNavigation: move a point to a hidden goal in the plane, as in the meta-RL literature.
 
 The smallest task of the literature: the state is a position, the action a velocity, and only the
-reward tells where the goal is.  There is nothing to learn but to find out and to go there.
+reward depends on the goal.  The policy must find the goal by exploring, and go there.
 
 Source: Finn et al. 2017, arXiv:1703.03400, section 5.3; ``point_env_randgoal.py`` of its code.
 """
@@ -82,7 +82,7 @@ class PointNavigationVectorEnv(TaskVectorEnv):
         self._goal_marker[ids, :2] = self._goal[ids]
 
     def _command(self, actions: np.ndarray) -> None:
-        """Set the velocity itself: no force acts on the point, so that it moves on like this."""
+        """Set the velocity directly: no force acts on the point, so it keeps this velocity."""
         self._qvel[:] = MAX_STEP_M / self.control_dt_s * actions
 
     def _observe(self) -> np.ndarray:

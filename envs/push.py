@@ -1,9 +1,9 @@
 """Push: push a box to a goal, seen only before it is touched.
 
-The arm pushes with a round tip along a fixed path; the policy commands how fast, and where the tip
-touches the box's back.  A box whose load lies off its centre turns away unless it is pushed along
-its centre of mass, and how far it slides on when the tip stops depends on the friction.  Camera
-and box part company when the episode begins: the push must suit a box known only from adaptation
+The arm pushes with a round tip along a fixed path; the policy commands the speed and the contact
+point on the box's back.  A box with its load off the centre turns away unless it is pushed along
+its centre of mass, and the friction decides how far it slides on when the tip stops.  The camera
+sees the box only at the start of an episode: the push must suit a box known only from adaptation
 episodes.
 """
 
@@ -25,7 +25,7 @@ SPEED = ActionScale("tip's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, 
 CONTACT_MAX_M = 0.036
 """Distance of the tip from the path's line at an action of 1."""
 AIM_SPEED_M_PER_S = 0.4
-"""Speed at which the tip moves sideways to where it is to touch."""
+"""Speed at which the tip moves sideways to the commanded contact point."""
 AIM_STEPS = 3
 """Control steps in which the tip takes aim before it sets out."""
 PUSH_STEPS = 8
@@ -42,7 +42,7 @@ LOAD_SHARE = 0.6
 MISS_SCALE_M, YAW_SCALE_RAD = 0.15, 0.8
 """Distance from the goal, and turn, that cost 1 each; both costs grow with the square."""
 LOST_M, LOST_RAD = 0.4, 2.0
-"""Distance and turn at which a box counts as lost: more costs no more."""
+"""Distance and turn at which a box counts as lost; the cost stays constant beyond."""
 GOAL_TOLERANCE_M, YAW_TOLERANCE_RAD = 0.04, 0.35
 
 DISTRIBUTION = TaskDistribution(

@@ -2,7 +2,7 @@
 
 The goal is in view, but the tool is seen only when the episode begins, as behind a screen.  A soft
 arm sags under its payload, the more the weaker its drive: the set-point must be ahead of the goal
-by a distance that nothing in the episode tells.
+by a distance that no observation within the episode reveals.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ DISTRIBUTION = TaskDistribution(
 class ReachFeedForwardVectorEnv(ReachVectorEnv):
     """Reach without feedback, as one batch.
 
-    Action and reward are those of :class:`ReachVectorEnv`; the set-point may run as far ahead of
-    the tool as it likes.
+    Action and reward are those of :class:`ReachVectorEnv`; the lead of the set-point over the
+    tool is unlimited.
 
     Success: the tool ends within 2.5 cm of the goal.
 

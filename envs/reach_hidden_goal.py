@@ -1,4 +1,4 @@
-"""Reach with a hidden goal: where to go shows only in the reward.
+"""Reach with a hidden goal, which shows only in the reward.
 
 The arm and its controller are those of Reach as built; the goal is the task.  The policy sees its
 tool and the time, never the goal: it has to search in its adaptation episodes and

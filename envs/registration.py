@@ -1,6 +1,6 @@
 """The task families and their Gymnasium ids; a class from outside is checked when it registers.
 
-A mistake in an array's shape would otherwise be broadcast in silence, and train on nonsense.
+A wrong array shape would otherwise be broadcast silently, and training would use wrong numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metarobot.machine import PACKAGE_FAMILIES, register_id
 
 
 class Preset(Protocol):
-    """The configuration that suits a family: a `RunConfig`, which this room does not know."""
+    """Default configuration of a family: a `RunConfig`, which this package does not import."""
 
     @property
     def env_id(self) -> str:
@@ -48,12 +48,12 @@ def register_family(
 
         register_family("my/Push-v0", PushVectorEnv)
 
-    The first time it runs a short episode, which takes milliseconds, and refuses what is wrong.
+    The first call runs a short episode, which takes milliseconds, and refuses a faulty class.
     On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
 
     Args:
         env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
-        vector_class: Its native batch, which declares and implements all that `TaskFamily` asks.
+        vector_class: Its native batch, which declares and implements all of `TaskFamily`.
         preset: The `RunConfig` that suits it; the defaults of `RunConfig` when None.
 
     Raises:
@@ -76,7 +76,7 @@ def register_family(
 
 
 def import_package_families() -> None:
-    """Import the families of this package, whose ids are registered already."""
+    """Import the families of this package; their ids are registered already."""
     for env_id, place in PACKAGE_FAMILIES.items():
         module, name = place.split(":")
         FAMILIES[env_id] = getattr(import_module(f"metarobot.envs.{module}"), name)
@@ -119,7 +119,7 @@ def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
 
     Raises:
         TaskError: No family has that id.
-        SceneError: The user's scene is not allowed or lacks what the family needs.
+        SceneError: The user's scene is not allowed or lacks elements that the family needs.
     """
     return find_family(env_id)(num_envs, **kwargs)
 
@@ -142,7 +142,7 @@ _DECLARED = (
 
 
 def check_family(env_id: Any, vector_class: Any) -> None:
-    """Refuse a class that is no complete task family, by a TaskError that says what is wrong."""
+    """Raise a TaskError that names the mistake if a class is no complete task family."""
     if not isinstance(env_id, str) or not _ID.fullmatch(env_id):
         raise TaskError(f"a family's id must have the form NAMESPACE/Name-vN, got {env_id!r}")
     if not isinstance(vector_class, type) or not issubclass(vector_class, TaskVectorEnv):
@@ -185,8 +185,9 @@ def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
     """Run a short episode of two tasks twice; nothing is drawn.
 
     Raises:
-        TaskError: A method fails, returns something else than `TaskFamily` asks for or what is not
-            finite, does not repeat, or an observation element is never within its bounds.
+        TaskError: A method fails, returns another type or shape than `TaskFamily` declares, returns
+            non-finite numbers or is not repeatable, or an observation element is never within
+            its bounds.
     """
     try:
         with quiet_mujoco(), np.errstate(all="ignore"):
@@ -209,7 +210,7 @@ def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
 
 
 def _run_trial(family: type[TaskVectorEnv]) -> None:
-    """Run the family, with what its methods return checked before anything is made of it."""
+    """Run the family, and check every return value of its methods before it is used."""
     measured: list[np.ndarray] = []
 
     class Trial(family):
@@ -224,7 +225,7 @@ def _run_trial(family: type[TaskVectorEnv]) -> None:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TaskError(f"_evaluate() must return (rewards, solved), got {show(pair)}")
             _check_array("the rewards of _evaluate()", pair[0], (_TRIAL_ENVS,))
-            _check_array("what _evaluate() says is solved", pair[1], (_TRIAL_ENVS,), "b")
+            _check_array("the solved flags of _evaluate()", pair[1], (_TRIAL_ENVS,), "b")
             return pair
 
         def _find_finished(self) -> np.ndarray:
@@ -257,7 +258,7 @@ def _run_trial(family: type[TaskVectorEnv]) -> None:
 
 
 def _check_array(name: str, values: Any, shape: tuple[int, ...], kinds: str = "fiub") -> None:
-    """Refuse what a method returns unless it is an array of this shape."""
+    """Refuse a return value that is no array of this shape."""
     is_array = isinstance(values, np.ndarray)
     if not is_array or values.dtype.kind not in kinds or values.shape != shape:
         raise TaskError(
@@ -285,7 +286,7 @@ def _play(env: TaskVectorEnv, actions: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _check_bounds(family: type[TaskVectorEnv], measured: np.ndarray) -> None:
-    """Refuse an element that is clipped whenever it is measured, (R, O): it is a constant."""
+    """Refuse an element that is clipped in all measurements (R, O): it is a constant."""
     for e, values in zip(family.observation_elements, measured.T, strict=True):
         slack = _SLACK * (e.high - e.low)
         if not ((values >= e.low - slack) & (values <= e.high + slack)).any():

@@ -13,7 +13,7 @@ import numpy as np
 from metarobot.machine import make_renderer, require_own_process
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 
 VIDEO_CAMERA = "video"
 """The camera that every scene is drawn from."""
@@ -25,13 +25,13 @@ _ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Size of the pictures, and what they show."""
+    """Size and content of the pictures."""
 
     width_px: int = FRAME_WIDTH_PX
     height_px: int = FRAME_HEIGHT_PX
     contact_forces: bool = False
-    """Whether contact forces are arrows, and bodies so that the arrows show through. They are those
-    of the state that is drawn: where a film interpolates between two states, of the one between."""
+    """Whether contact forces are arrows, and bodies are transparent. The forces are those of the
+    drawn state: where a film interpolates between two states, of the interpolated one."""
 
 
 class BatchRenderer:
@@ -39,8 +39,8 @@ class BatchRenderer:
 
     Args:
         model: The model that the batch was made of.
-        num_simulations: How many there are.
-        pictures: How they are drawn.
+        num_simulations: Number of simulations.
+        pictures: Size and content of the pictures.
         contact_force_m_per_n: Length of the arrow that stands for a contact force of 1 N.
 
     Raises:

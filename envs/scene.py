@@ -1,10 +1,10 @@
-"""Scenes: the package's own compiled, a user's read without trust and checked against a family.
+"""Scenes: compiles the package's own, and reads and checks the untrusted scenes of users.
 
 A user's scene may come from anywhere, and MuJoCo follows any path, expands any replication and
 accepts any number.  So its files are read here, from the scene's own folder, within limits, and
 MuJoCo gets the bytes: it finds a file that it was given by the file's bare name, and opens none.
-There is no list of what a family requires: what its own scene has and both name must be of the same
-kind; then the family is run in the scene, and what it misses is what is missing.
+A family has no list of required elements.  Elements with the same name in both scenes must be of
+the same kind; then the family is run in the user's scene, and fails at the first missing element.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from metarobot.envs.vector_env import TaskVectorEnv
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 """Where the package's own scenes are."""
@@ -54,7 +54,7 @@ _PLAIN_NAME = re.compile(r"(?!\.)[\w .+()-]{1,200}")
 _AMOUNTS = re.compile(
     "nrow|ncol|width|height|nchannel|params|nsample|actdim|dim|num|resolution|nuser.*"
 )
-"""Attributes whose product says how many values an element takes."""
+"""Attributes that multiply to the number of values of an element."""
 _VALUES_OF_AN_ELEMENT = 2**14
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -91,7 +91,7 @@ _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sensor": ("nsensor", ("sensor_type", "sensor_dim", "sensor_objtype", "sensor_reftype")),
     "key": ("nkey", ()),
 }
-"""Kinds of elements: how many there are, and what must not differ between namesakes."""
+"""Kinds of elements: the field with their number, and fields that must agree for equal names."""
 _FULL_WARNINGS = [
     _mj.mjtWarning.mjWARN_CONTACTFULL.value,
     _mj.mjtWarning.mjWARN_CNSTRFULL.value,
@@ -157,7 +157,7 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @classmethod
     def from_dict(cls, values: Any) -> SceneRecord:
-        """Read a record from its two values; SceneError if they are none."""
+        """Read a record from its two values; SceneError if they are not valid."""
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
@@ -199,7 +199,7 @@ def compile_scene(path: Path) -> Any:
 def load_user_scene(
     path: Path | str, limits: SceneLimits = DEFAULT_LIMITS, sha256: str | None = None
 ) -> Any:
-    """Load a user's scene without trusting it.
+    """Load a user's scene as untrusted input.
 
     Args:
         path: The scene, an MJCF file.  It may use the files in its folder and, by their bare
@@ -332,7 +332,7 @@ class SceneFiles:
         return size
 
     def _read_xml(self, path: Path, model: Path, chain: tuple[Path, ...]) -> Element:
-        """Return the root element of a file of a model, with what it includes in its place."""
+        """Return the root element of a file of a model, with its includes expanded."""
         try:
             text = self._read(path).decode()
             if "<!DOCTYPE" in text:  # the only place to define entities
@@ -348,7 +348,7 @@ class SceneFiles:
         return root
 
     def _include(self, element: Element, path: Path, model: Path, chain: tuple[Path, ...]) -> None:
-        """Put what an element of a file includes in its place; `chain` leads to the file."""
+        """Expand the includes of an element of a file; `chain` leads to the file."""
         children: list[Element] = []
         for child in element:
             if child.tag in _FORBIDDEN_TAGS or "{" in child.tag:  # a name space hides a tag
@@ -423,7 +423,7 @@ def _require_small_picture(file: Path, data: bytes) -> None:
 
 
 def _plain_path(file: Path, given: str) -> Path:
-    """Return a relative path whose parts are plain names."""
+    """Return a relative path of plain names only."""
     parts = [part for part in given.strip().rstrip("/").split("/") if part != "."]
     if given.startswith("/") or not parts or not all(map(_PLAIN_NAME.fullmatch, parts)):
         raise SceneError(
@@ -434,7 +434,7 @@ def _plain_path(file: Path, given: str) -> Path:
 
 
 def _expanded_size(file: Path, element: Element, attached: int) -> int:
-    """Return what an element counts as, where each ``attach`` adds at most ``attached``."""
+    """Return the expanded number of elements; each ``attach`` adds at most ``attached``."""
     amount = 1.0
     try:
         for name, text in element.attrib.items():
@@ -457,7 +457,7 @@ def _float_arrays(model: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _check_model(model: Any, limits: SceneLimits) -> None:
-    """Refuse numbers without physical meaning, and what would take too much or too long.
+    """Refuse numbers without physical meaning, and models that are too large or too slow.
 
     Nothing is drawn: there may be no OpenGL.
     """
@@ -562,14 +562,14 @@ def _test_run(family: type[TaskVectorEnv], model: Any, shipped: Any) -> None:
 
 
 def _check_tasks(env: TaskVectorEnv, shipped: Any) -> None:
-    """Refuse a scene in which the task parameters would not do what they say."""
+    """Refuse a scene in which a task parameter would not have its declared effect."""
     low, high = copy.copy(env.model), copy.copy(env.model)
     for end, model in enumerate((low, high)):
         env.set_tasks(Tasks({p.name: [p.train[end]] for p in env.distribution.parameters}))
         env.batch.get_model(0, model)
         for field, values in _float_arrays(model):
             if not np.isfinite(values).all():
-                raise SceneError(f"tasks make {field} infinite: what they scale must not be 0")
+                raise SceneError(f"tasks make {field} infinite: the scaled values must not be 0")
     rubbed = (low.geom_friction != high.geom_friction).any(axis=1)
     for geom in np.flatnonzero(rubbed):
         _check_friction(low, int(geom), rubbed, shipped)
@@ -581,16 +581,16 @@ def _check_tasks(env: TaskVectorEnv, shipped: Any) -> None:
 
 
 def _check_friction(model: Any, geom: int, rubbed: np.ndarray, shipped: Any) -> None:
-    """Refuse contacts of a geom whose friction is the task's, if another friction would count.
+    """Refuse contacts of a geom with the task's friction if another friction would count.
 
-    ``rubbed`` says of which geoms it is the task's, (ngeom,); what outranks the geom in the
-    family's own scene may do so here.
+    ``rubbed`` is the mask of geoms with the task's friction, (ngeom,).  A partner with a higher
+    priority in the family's own scene may have it here too.
     """
     name, priority = model.geom(geom).name, model.geom_priority
     if model.geom_condim[geom] == 1:
         raise SceneError(f"geom {name!r} has condim 1: its contacts would have no friction")
     if geom in model.pair_geom1 or geom in model.pair_geom2:
-        raise SceneError(f"geom {name!r} is in a contact pair, whose friction would count")
+        raise SceneError(f"geom {name!r} is in a contact pair: its friction would count")
     touch = model.geom_contype & model.geom_conaffinity[geom]
     touch |= model.geom_conaffinity & model.geom_contype[geom]
     rigid = model.body_weldid[model.geom_bodyid]

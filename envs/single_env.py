@@ -17,11 +17,11 @@ from metarobot.envs.vector_env import GymnasiumMixin
 class TaskEnv(GymnasiumMixin, gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
 
-    A copy, also by ``pickle``, is a new environment with the same arguments and task, whose episode
-    has not begun.
+    A copy, also by ``pickle``, is a new environment with the same arguments and task, which must be
+    reset before the first step.
 
     Args:
-        env_id: Which family, by its Gymnasium id; ``gym.make`` gives the id that it is asked for.
+        env_id: Gymnasium id of the family; ``gym.make`` passes its own argument.
         **kwargs: As for the family's vector environment, without ``num_envs``.
 
     Raises:
@@ -69,7 +69,7 @@ class TaskEnv(GymnasiumMixin, gym.Env):
         Args:
             seed: Seed of the starts from here on.
             options: ``{"start": array}`` of uniforms in [0, 1), (S,), fixes the initial state,
-                whatever the seed.  ``{"tasks": tasks}`` calls ``set_tasks`` first: it reaches
+                independent of the seed.  ``{"tasks": tasks}`` calls ``set_tasks`` first: it reaches
                 through wrappers, as in ``{"tasks": {"block_mass_kg": 1.5}}``.  Other options
                 are refused.
 
@@ -77,7 +77,7 @@ class TaskEnv(GymnasiumMixin, gym.Env):
             The observation (O,) and an empty info.
 
         Raises:
-            ValueError: An option is unknown or not what it must be; nothing has changed.
+            ValueError: An option is unknown or not valid; nothing has changed.
         """
         given = read_options(options, ("start", "tasks"))
         start, start_shape = given.get("start"), (self.vector_env.start_size,)

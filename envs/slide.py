@@ -1,8 +1,8 @@
 """Slide: strike a puck so that it slides on and stops at a target beyond the arm's reach.
 
-The arm pushes the puck along a fixed path and lets it go; the policy commands the speed.  How far
-the puck slides from there depends on the friction of the table, and how fast it leaves also on
-its mass.  Neither can be felt before the puck is gone: the speed must be chosen for a table that
+The arm pushes the puck along a fixed path and lets it go; the policy commands the speed.  The
+friction of the table decides how far the puck slides, and its mass also affects the speed at which
+it leaves.  Neither can be felt before the puck is gone: the speed must be chosen for a table that
 the policy knows only from its adaptation episodes.
 """
 
@@ -30,7 +30,7 @@ START_SPREAD_M = 0.004
 MISS_RATIO = 1.5
 """Distance gone over the distance wanted, or the reverse, that costs 1."""
 LOST_RATIO = 4.0
-"""Ratio beyond which it costs no more."""
+"""Ratio beyond which the cost stays constant."""
 GOAL_TOLERANCE_M = 0.05
 
 DISTRIBUTION = TaskDistribution(

@@ -26,7 +26,7 @@ MOST_BEYOND = 5
 
 
 class TaskError(ValueError):
-    """A task, a task parameter or a split is not what the family allows."""
+    """A task, a task parameter or a split is not allowed by the family."""
 
 
 def parameter_words(name: str, unit: str) -> str:
@@ -39,7 +39,7 @@ def parameter_words(name: str, unit: str) -> str:
 
 
 def without_gaps(train: Interval, gaps: Iterable[Interval]) -> tuple[Interval, ...]:
-    """Return the intervals that gaps inside ``train``, which do not overlap, leave of it."""
+    """Return ``train`` without the disjoint gaps inside it, as intervals."""
     edges = [train[0], *(edge for gap in sorted(gaps) for edge in gap), train[1]]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return tuple((a, b) for a, b in pairs if a < b)
@@ -70,7 +70,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gaps": (_are_intervals, "intervals ((low, high), ...)"),
     "extrapolation": (_are_intervals, "intervals ((low, high), ...)"),
 }
-"""Fields of a task parameter: whether a value is right, and what it must be."""
+"""Fields of a task parameter: check of a value, and description of the allowed values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,8 @@ class TaskParameter:
             f"and extrapolation {extrapolation}, train must hold gaps {gaps}": not (
                 (low < high or (low == high and not ranged)) and inside and outside and within
             ),
-            f"gaps {gaps} of {name!r} overlap: join what overlaps": _overlap(gaps),
-            f"extrapolation {extrapolation} of {name!r} overlap: join what overlaps": _overlap(
+            f"gaps {gaps} of {name!r} overlap: join them": _overlap(gaps),
+            f"extrapolation {extrapolation} of {name!r} overlap: join them": _overlap(
                 extrapolation
             ),
             f"gaps {gaps} of {name!r} leave nothing of train {self.train}: train on a part "
@@ -146,7 +146,7 @@ class TaskParameter:
 
     @property
     def varies(self) -> bool:
-        """Whether tasks differ in it."""
+        """Whether tasks differ in this parameter."""
         return self.train[0] < self.train[1]
 
     def trained_on(self, value: float) -> bool:
@@ -207,7 +207,7 @@ class TaskParameter:
         edges = np.array([self.train, *self.extrapolation])
         low, high = edges.min(), edges.max()
         ends = self.scale(np.array([low, high]))
-        # Rounding must not carry a value out of the range, which may be all that is allowed.
+        # Rounding must not carry a value out of the range: values beyond may not be allowed.
         return np.clip(self.unscale(ends[0] + uniforms * (ends[1] - ends[0])), low, high)
 
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split) -> np.ndarray:
@@ -227,7 +227,7 @@ class TaskParameter:
 
 
 def _index(name: str, names: tuple[str, ...]) -> int:
-    """Return where a task parameter stands."""
+    """Return the index of a task parameter."""
     if name not in names:
         allowed = ", ".join(names)
         raise TaskError(
@@ -305,7 +305,7 @@ class TaskDistribution:
     parameters: tuple[TaskParameter, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no tuple of task parameters, each with a name of its own."""
+        """Check that the parameters are a tuple of task parameters with distinct names."""
         given = self.parameters
         is_tuple = isinstance(given, tuple) and given != ()
         if not is_tuple or not all(isinstance(p, TaskParameter) for p in given):
@@ -324,7 +324,7 @@ class TaskDistribution:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits there are: ``train``, and those that hold values never trained on."""
+        """Splits of the family: ``train``, and those with values never trained on."""
         held_out = {
             "interpolation": any(parameter.gaps for parameter in self.parameters),
             "extrapolation": any(parameter.extrapolation for parameter in self.parameters),
@@ -407,7 +407,7 @@ class TaskDistribution:
     def encode(self, tasks: Tasks) -> np.ndarray:
         """Return the task codes of tasks, (N, C): one element a parameter, two an angle.
 
-        The training range becomes [-1, 1]; what lies beyond all splits saturates.
+        The training range becomes [-1, 1]; values beyond all splits saturate.
         """
         encoded = [p.encode(tasks[p.name]) for p in self.parameters]
         return np.clip(np.concatenate(encoded, axis=1), *self.encoded_bounds)
@@ -419,7 +419,7 @@ class TaskDistribution:
 
     @property
     def encoded_columns(self) -> dict[str, slice]:
-        """Where each parameter stands among the encoded elements, by its name."""
+        """Slice of each parameter among the encoded elements, by its name."""
         ends = np.cumsum([p.encoded_bounds.shape[1] for p in self.parameters]).tolist()
         return dict(zip(self.names, map(slice, [0, *ends], ends), strict=True))
 
@@ -430,12 +430,12 @@ class TaskDistribution:
 
     @property
     def encoded_angles(self) -> tuple[int, ...]:
-        """Where an angle begins among the encoded elements: its cosine, and then its sine."""
+        """Indices of encoded elements at which an angle begins: its cosine, then its sine."""
         columns = self.encoded_columns
         return tuple(columns[p.name].start for p in self.parameters if p.circular)
 
     def validate(self, tasks: Tasks) -> None:
-        """Refuse tasks whose names or values this family does not allow, by a TaskError."""
+        """Raise a TaskError for task names or values that this family does not allow."""
         for name in tasks.names:
             self[name]
         missing = [name for name in self.names if name not in tasks.names]

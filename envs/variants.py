@@ -80,7 +80,7 @@ class Variant:
             name: The variant's name, unless the document gives one.
 
         Raises:
-            VariantError: Something is wrong; the message is one line with the key and the value.
+            VariantError: It is not valid; the message is one line with the key and the value.
         """
         try:
             family = find_family(_read_family(values))
@@ -98,14 +98,14 @@ class Variant:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the variant as values that JSON and TOML can hold, times in control steps."""
-        family, what = self.vector_class.distribution, self.disturbances
+        family, settings = self.vector_class.distribution, self.disturbances
         changed = [p for p in self.distribution.parameters if p != family[p.name]]
         disturbances: dict[str, Any] = {
-            "action_delay_steps": what.action_delay_steps,
-            "observation_dropout": what.observation_dropout,
-            "sensor_noise": dict(what.sensor_noise),
+            "action_delay_steps": settings.action_delay_steps,
+            "observation_dropout": settings.observation_dropout,
+            "sensor_noise": dict(settings.sensor_noise),
         }
-        if push := what.push:
+        if push := settings.push:
             when = {"at_steps": list(push.at_steps)} if push.at_steps else None
             disturbances["push"] = {
                 "force_n": push.force_n,
@@ -125,7 +125,7 @@ class Variant:
             },
             "disturbances": {name: value for name, value in disturbances.items() if value},
         }
-        if change := what.change:
+        if change := settings.change:
             tables["change"] = {
                 "at_step": change.at_step,
                 "values": dict(change.values),
@@ -147,7 +147,7 @@ def find_variant(name: Variant | str | Path) -> Variant:
         name: Name of a shipped variant, or the path of a .toml file.
 
     Raises:
-        VariantError: There is none, or something is wrong with it.
+        VariantError: No such variant exists, or it is not valid.
     """
     if isinstance(name, Variant):
         return name
@@ -168,7 +168,7 @@ def find_variant(name: Variant | str | Path) -> Variant:
 
 
 def load_variant(path: Path) -> Variant:
-    """Read a variant from a TOML file; VariantError if that cannot be read, or is none."""
+    """Read a variant from a TOML file; VariantError if it cannot be read or is not valid."""
     try:
         data = read_file(path, MAX_FILE_BYTES)
     except FileNotFoundError:
@@ -318,7 +318,7 @@ def _read_family(values: Any) -> str:
 def _read_distribution(given: Given, family: TaskDistribution) -> TaskDistribution:
     """Return the family's task parameters, each with its fixed value or its ranges."""
     fixed, ranges = given.get("fixed", {}), given.get("ranges", {})
-    family.with_values(fixed)  # refuses what is none of a parameter's choices
+    family.with_values(fixed)  # refuses values that are not among a parameter's choices
     parameters = []
     for parameter in family.parameters:
         name, changes = parameter.name, {}
@@ -379,7 +379,7 @@ def _read_change(table: Given, dt_s: float, distribution: TaskDistribution) -> C
         raise _refusal(["change"], "name a task parameter in values or factors", table)
     if both := {*values} & {*factors}:
         raise _refusal(["change"], f"{both.pop()} is in values and in factors", table)
-    distribution.with_values(values)  # refuses what is none of a parameter's choices
+    distribution.with_values(values)  # refuses values that are not among a parameter's choices
     for name, factor in factors.items():
         ends = np.array([*distribution[name].train, *np.ravel(distribution[name].extrapolation)])
         try:

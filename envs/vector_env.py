@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 
 SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
@@ -64,8 +64,8 @@ _BAD_STATE_WARNINGS = [
 class GymnasiumMixin:
     """The horizon in the spec of an environment, and copies by ``copy``, ``deepcopy``, ``pickle``.
 
-    The horizon is an argument, which the registered spec cannot say: Gymnasium would end episodes
-    after the family's own.
+    The horizon is an argument, which the registered spec cannot hold: Gymnasium would end episodes
+    at the family's own horizon.
 
     A copy is a new environment with the same arguments and tasks, which must be reset before the
     first step: a simulation cannot be copied.
@@ -84,7 +84,7 @@ class GymnasiumMixin:
 
     def __reduce__(self) -> tuple[Any, ...]:
         tasks = {name: self.tasks[name] for name in self.tasks.names}
-        return _make_again, (type(self), *self._made_with, tasks, self.spec)
+        return _make_copy, (type(self), *self._made_with, tasks, self.spec)
 
     def _get_spec(self) -> EnvSpec | None:
         return self._spec
@@ -94,10 +94,10 @@ class GymnasiumMixin:
         self._spec = None if spec is None else dataclasses.replace(spec, **limit)
 
     # An attribute for type checkers, as Gymnasium declares it.
-    spec: Any = property(_get_spec, _set_spec, doc="How to make it; None if its class was called.")
+    spec: Any = property(_get_spec, _set_spec, doc="Spec; None without ``gym.make``.")
 
 
-def _make_again(
+def _make_copy(
     env_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tasks: Any, spec: Any
 ) -> Any:
     env = env_class(*args, **kwargs)
@@ -125,31 +125,30 @@ if hasattr(os, "register_at_fork"):
 class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
-    A family is a subclass that says what ``TaskFamily`` leaves open.  A copy, also by ``pickle``,
-    is a new batch with the same arguments and tasks, whose episodes have not begun.
+    A family is a subclass that implements ``TaskFamily``.  A copy, also by ``pickle``, is a new
+    batch with the same arguments and tasks, which must be reset before the first step.
 
     Args:
         num_envs: Number of simulations, as many as there is memory for.
         horizon: Control steps per episode T; the family's own when None.
-        max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.
+        max_episode_steps: Upper limit of the horizon, as Gymnasium calls it; none when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
             on it.  A batch of several threads is refused in a process that was forked after it
             was made.
         observe_task: Append the task parameters to the observation, scaled to the training range,
-            an angle as its cosine and sine.  This is what the oracle sees.
+            an angle as its cosine and sine, as the oracle observes them.
         render_mode: ``rgb_array`` or None.
         variant: Other tasks and disturbances, of this family: the name of a shipped variant, the
             path of a TOML file, or a ``Variant``; None for the family as it is.
-        scene_path: A scene of the user's, an MJCF file that has what the family needs, or what a
-            run recorded of one; the family's own, ``scene_path`` of the class, when None.
-            docs/scenes.md tells how to write one.
-        autoreset_mode: What a step does where an episode has ended: ``NEXT_STEP`` begins the next
+        scene_path: A user's scene, an MJCF file with the elements that the family needs, or the
+            record of one in a run; the family's own, ``scene_path`` of the class, when None.
+            docs/scenes.md describes how to write one.
+        autoreset_mode: Behaviour of a step after an episode's end: ``NEXT_STEP`` begins the next
             one, ``DISABLED`` holds the simulation until it is reset.
 
     Raises:
-        ValueError: An argument is out of range, or the variant is of another family, or there is
-            none of that name.
-        SceneError: The user's scene is not allowed or lacks what the family needs.
+        ValueError: An argument is out of range, or the variant is unknown or of another family.
+        SceneError: The user's scene is not allowed or lacks elements that the family needs.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
@@ -234,14 +233,14 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         spaces = self.spaces(self.observe_task)
         self.single_observation_space, self.single_action_space = spaces
         self._bounds = spaces[0]
-        self._last = np.zeros((num_envs, *spaces[0].shape), np.float32)  # seen last
+        self._last = np.zeros((num_envs, *spaces[0].shape), np.float32)  # last observations
         self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
-        self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
+        self._changed = np.zeros(num_envs, bool)  # physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """Treatment of simulations whose episode has ended; can be set, but not to SAME_STEP."""
+        """Behaviour of a step after an episode has ended; can be set, but not to SAME_STEP."""
         return self.metadata["autoreset_mode"]
 
     @autoreset_mode.setter
@@ -297,7 +296,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         Args:
             seed: Seed of simulation 0; simulation i gets ``seed + i``.  Or one seed each.
             options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
-                states, whatever the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
+                states, not the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
                 simulations, as in Gymnasium; then ``start`` has one row for each of them.
                 ``{"tasks": tasks}`` calls ``set_tasks`` first.  Other options are refused.
 
@@ -305,7 +304,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
             Observations (num_envs, O) and an empty info.
 
         Raises:
-            ValueError: An option is unknown or not what it must be; nothing has changed.
+            ValueError: An option is unknown or not valid; nothing has changed.
         """
         self._require_usable()
         given = read_options(options, ("start", "reset_mask", "tasks"))
@@ -492,7 +491,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     def _see(self, held: np.ndarray) -> np.ndarray:
         """Return the observations (num_envs, O), float32: with noise, the task, and in bounds.
 
-        Simulations that are held, (num_envs,) bool, show what they showed last.
+        Simulations that are held, (num_envs,) bool, show their last observation.
         """
         measured = self._disturber.distort(self._observe(), self._elapsed)
         held = held | self._disturber.lost(self._elapsed)
@@ -505,7 +504,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         return observations.copy()
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
-        """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
+        """Give the chosen simulations, (num_envs,) bool, the changed physics or their own."""
         if self._change is None or not chosen.any():
             return
         self._changed[chosen] = changed

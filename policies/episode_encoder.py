@@ -12,7 +12,7 @@ CHANGE_UNIT = 0.01
 class EpisodeEncoder(nn.Module):
     """z = tanh(C tanh(B mean_t[(U x_t + u) ∘ (V x_t + v)] + b) + c), in [-1, 1]^D.
 
-    Second moments of a step's features tell tasks apart: which outcome goes with which action. The
+    Tasks differ in the second moments of a step's features, which pair outcomes with actions. The
     products are a sketch of them, and the mean over the steps takes episodes of any length. Like
     `GaussianMLP`, the module is called with parameters from outside.
     """
@@ -35,7 +35,7 @@ def embed(params: Params, features: Tensor, mask: Tensor) -> Tensor:
         mask: 1.0 where a step counts, (N, E, T).
 
     Returns:
-        Embeddings (N, E, D); of an episode without a step, what the biases make of nothing.
+        Embeddings (N, E, D); an episode without a step has the embedding of the biases alone.
     """
     weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)
     products = linear(params, "left", features) * linear(params, "right", features)
@@ -49,8 +49,8 @@ def transition_features(
     """Describe every step by its observation, its action and its outcome: (..., T, 2 O + 2 A + 3).
 
     [o_t, log(o_{t+1} - o_t), whether o_{t+1} was seen, a_t, a_{t-1}, log(r_t), t / T], where log
-    is the symmetric logarithm sign(x) log(1 + |x|), of changes in units of 0.01: what an action
-    does may show a step later, and be small.
+    is the symmetric logarithm sign(x) log(1 + |x|), of changes in units of 0.01: the effect
+    of an action may be small, and show a step later.
 
     Args:
         observations: Scaled to [-1, 1], (..., T, O).
@@ -88,7 +88,7 @@ def symlog(x: Tensor) -> Tensor:
 
 
 def shift(x: Tensor, steps: int) -> Tensor:
-    """Move x (..., T, X) by one step, later (1) or earlier (-1), with 0 where nothing comes in."""
+    """Move x (..., T, X) by one step, later (1) or earlier (-1), padded by 0."""
     empty = torch.zeros_like(x[..., :1, :])
     if steps > 0:
         return torch.cat([empty, x[..., :-1, :]], dim=-2)

@@ -1,4 +1,4 @@
-"""Gaussian policies: the distribution over actions, the functional module, and its state at work.
+"""Gaussian policies: the distribution over actions, the functional module, and its acting state.
 
 Means have shape (..., A), log standard deviations any shape that broadcasts with it, such as (A,).
 Results are summed over the A actions.
@@ -45,13 +45,13 @@ def entropy(log_std: Tensor) -> Tensor:
 
 
 class PolicyState(ABC):
-    """A policy at work on N tasks, in M simulations of each: it acts, and observes what came of it.
+    """State of a policy that acts on N tasks, in M simulations of each, and observes the outcome.
 
     The one implementation of a control step: it collects episodes, acts on robots, and is exported.
 
     Attributes:
-        memory: All that it carries from `act` to the `observe` and `begin` before the next `act`,
-            by name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.
+        memory: State from one `act` to the next, by name, (N, M, X) each, updated by `observe` and
+            `begin`; (N, 1, X) at first, and empty for a policy without memory.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Policy(Protocol):
 
 
 class ReactivePolicy(ABC):
-    """Acts by the present observation, and remembers nothing."""
+    """A policy without memory: the action depends on the present observation alone."""
 
     @abstractmethod
     def distribution(self, params: Params, observations: Tensor) -> Distribution:
@@ -95,7 +95,7 @@ class ReactivePolicy(ABC):
 
 
 class ReactiveState(PolicyState):
-    """A reactive policy at work."""
+    """State of a reactive policy that acts."""
 
     def __init__(self, policy: ReactivePolicy, params: Params) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class GaussianPolicy(nn.Module, ABC):
     """π_θ(a | ·) = N(mean_θ(·), diag(std_θ)²).
 
     The module is functional: it is called with parameters from outside, and its own have names and
-    shapes, but no memory. `log_std` is one free vector, learned and adapted like the weights.
+    shapes, but no storage. `log_std` is one free vector, learned and adapted like the weights.
     """
 
     observation_centre: Tensor  # (O,)
@@ -130,7 +130,7 @@ class GaussianPolicy(nn.Module, ABC):
         action_size: int,
         initial_std: float = 0.5,
     ) -> None:
-        """Lay out what does not depend on the network.
+        """Set the parts that do not depend on the network.
 
         Args:
             observation_low: Lower bound of every observation element, (O,).
@@ -204,6 +204,6 @@ class GaussianPolicy(nn.Module, ABC):
 def products(a: Tensor, b: Tensor) -> Tensor:
     """Multiply every element of (..., I) with every one of (..., J): (..., I J).
 
-    Some of what a policy does is linear in such products, and hard to make of sums.
+    Some functions of a policy are linear in such products, and hard to approximate by sums.
     """
     return (a[..., :, None] * b[..., None, :]).flatten(-2)

@@ -1,4 +1,4 @@
-"""A policy that knows the task code in training, and estimates it on a robot."""
+"""A policy that observes the task code in training, and estimates it on a robot."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,50 +13,50 @@ from metarobot.policies.mlp import ConditionedMLP, conditioned
 from metarobot.policies.params import TASK_CODE, Params, xavier_params
 from metarobot.policies.task_model import LogLikelihood, TaskModel
 
-BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
-"""Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
+POSTERIOR = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
+"""Leaves of the posterior over tasks: set by adaptation, never trained."""
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
-"""Leaves that hold the units in which the model sees outcomes and returns."""
+"""Leaves of the units in which the model reads outcomes and returns."""
 
 NUM_LIKELY, MOST_AHEAD = 8, math.log(30.0)
 """Greatest lead of the likeliest task over the last of so many, in logarithms of weights."""
 MOST_HARM = 0.05
-"""Share of what there is to win that a task may lose by acting on what is known, or forgo."""
+"""Share of the possible gain that a task may lose by the gate, open or closed."""
 MOST_RISK = 0.05
-"""Probability of losing more at which the policy rather acts as if nothing were known."""
+"""Greatest probability of a larger loss at which the policy still acts on the posterior."""
 POWER_OF_ONE = 0.3
 """Power of the weights in this decision after one episode, twice that after two, and so on up to 1:
-within an episode the model errs alike, so it is too sure of what a single one shows."""
+within an episode the errors of the model are correlated, so the weights of one are too sure."""
 
 CONSTANT = 1e-4
 """Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
 
 NUMBERS_AT_ONCE = 2**23
-"""Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""
+"""Numbers per chunk that the model computes for all tasks before it sums them: 32 MB."""
 MOST_SURPRISE = 4.0
-"""Mean square, in units of its noise, by which actions may differ from what the policy meant to do;
-1 is expected of its own."""
+"""Greatest mean square of actions about the policy's means, in units of its noise, for which the
+actions count as its own; 1 is expected."""
 
 
 class LatentPolicy(ConditionedMLP):
     """π_θ(a | o, z): a `ConditionedMLP` on a task code z, and a model by which it is estimated.
 
     On a robot z is the mean of K tasks, spread over all splits, by their weights: the likelihood of
-    all observed outcomes, updated in every step.  While it explores, z is a task drawn by weight.
+    all observed outcomes, updated in every step.  In exploration z is a task drawn by weight.
 
     The inputs also reach the action directly, through one more matrix: tanh layers level off beyond
     the tasks that they are trained on.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
-    the posterior: `LogLikelihood` of the K tasks, from how many episodes it comes (`num_episodes`),
-    and whether the policy acts on it (`trust`, 1.0 or 0.0).
+    the posterior: `LogLikelihood` of the K tasks, its number of episodes (`num_episodes`), and the
+    gate, whether the policy acts on it (leaf `trust`, 1.0 or 0.0).
     """
 
     tasks: Tensor  # (K, C)
 
     network = "model."
-    measured = (*BELIEF, *UNITS)
+    measured = (*POSTERIOR, *UNITS)
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class LatentPolicy(ConditionedMLP):
             layout: As of `GaussianMLP`.
             tasks: Codes of the K tasks that are weighted, (K, C).
             horizon: T, control steps of a whole episode.
-            angles: Where in a code an angle begins, which is its cosine and its sine.
+            angles: Indices in a code at which an angle begins: its cosine, then its sine.
             likelihood_power: Power of the likelihood.
             options: As of `GaussianMLP`.
         """
@@ -88,8 +88,8 @@ class LatentPolicy(ConditionedMLP):
         lengths = {
             **dict.fromkeys(UNITS[:2], self.model.outcome_size),
             **dict.fromkeys(UNITS[2:], 1),
-            **dict.fromkeys(BELIEF[:2], num_tasks),
-            **dict.fromkeys(BELIEF[2:], 1),
+            **dict.fromkeys(POSTERIOR[:2], num_tasks),
+            **dict.fromkeys(POSTERIOR[2:], 1),
         }
         for name, length in lengths.items():
             self.register_parameter(name, nn.Parameter(torch.empty(length, device="meta")))
@@ -99,9 +99,9 @@ class LatentPolicy(ConditionedMLP):
         return self.altered(explores=True)
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters; nothing is known of the task.
+        """Draw fresh parameters, with the posterior equal to the prior.
 
-        All units are 0, so that nothing seems to vary: a model that is not fitted says nothing.
+        All units are 0, so that no outcome varies: a model that is not fitted has no effect.
         """
         params = super().initial_params(generator)
         return self.with_network(params, xavier_params(self.model, generator))
@@ -130,9 +130,9 @@ class LatentPolicy(ConditionedMLP):
     def log_weights(self, known: LogLikelihood) -> Tensor:
         """Return the logarithm of the weight of each task, but for a constant, (..., K).
 
-        The tasks are points, and the true one lies between them: with ever more evidence a single
-        point would be left, which is not it.  So the weights are levelled, until the likeliest task
-        is no farther ahead of some others than `MOST_AHEAD`.
+        The tasks are points, and the true one lies between them: with ever more data one wrong
+        point would take all weight.  So the weights are flattened until the likeliest task leads
+        the one of rank `NUM_LIKELY` by `MOST_AHEAD` at most.
         """
         log_weights = known.log_weights(self.likelihood_power)
         likely = log_weights.topk(min(NUM_LIKELY, len(self.tasks)), dim=-1).values
@@ -166,7 +166,7 @@ class LatentPolicy(ConditionedMLP):
 
     @staticmethod
     def return_in_units(params: Params, returns: Tensor) -> Tensor:
-        """Return returns (N, M) in the unit in which the model sees them."""
+        """Return returns (N, M) in the unit in which the model reads them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
 
     def opens_gate(
@@ -179,17 +179,18 @@ class LatentPolicy(ConditionedMLP):
     ) -> Tensor:
         """Return whether the policy may act on the posterior, (N, 1) bool.
 
-        It may not where that would be worse than acting without, and by more than `MOST_HARM` of
-        what the true task code would win, with a probability above `MOST_RISK`; nor where no more
-        than that is to be won, unless exploring has won as much.  Where exploring has won that much
-        more it may, whatever the model expects: candidates are worse than the posterior.
+        Let m be the share `MOST_HARM` of the gain by the true task code over the mean of the prior,
+        as the model expects it, averaged over tasks.  The gate opens if acting on the posterior
+        loses more than m with a probability of `MOST_RISK` at most, and either more than m is left
+        to gain over `first`, or `later` is at least `first` - m.  It also opens if `later` is at
+        least `first` + m, regardless of the model: candidates are worse than the posterior.
 
         Args:
             params: Each leaf (N, ...).
             known: (N, .) each.
             first: Return of an episode without a candidate, (N, 1); NaN where it was not measured.
             later: Mean return of later episodes with candidates, (N, 1), or NaN.
-            num_episodes: From how many episodes that is known, (N, 1).
+            num_episodes: Number of episodes of the posterior, (N, 1).
         """
         log_weights = self.log_weights(known)
         weights = (log_weights * (POWER_OF_ONE * num_episodes).clamp(max=1.0)).softmax(-1)
@@ -219,7 +220,7 @@ def when(step: Tensor) -> Tensor:
 
 
 class LatentState(PolicyState):
-    """Acts in M simulations of each task, each of which estimates the task by itself.
+    """State in M simulations of each task; each simulation estimates the task on its own.
 
     The model is the same for all tasks: it is taken from the first.  The outcome of a step is
     in the weights with the next observation; where that begins an episode, by the reward alone.
@@ -249,7 +250,7 @@ class LatentState(PolicyState):
         self._reward, self._counts, self._begins = nothing, nothing > 0.0, nothing == 0.0
 
     def begin(self, begins: Tensor | None = None) -> None:
-        """Begin episodes in all simulations, or in some; what has been found out stays."""
+        """Begin episodes in all simulations, or in some; the posterior stays."""
         self._begins = torch.tensor([[[True]]]) if begins is None else begins[..., None]
 
     def act(self, observations: Tensor) -> Distribution:
@@ -273,7 +274,7 @@ class LatentState(PolicyState):
         return distribution
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Take note of the step; the rest of its outcome shows with the next observation."""
+        """Record the step; the next observation completes its outcome."""
         done = {"action_before": self.memory["action"], "action": actions.clamp(-1.0, 1.0)}
         self.memory |= done
         self._reward, self._counts = rewards[..., None], counts[..., None]
@@ -334,7 +335,7 @@ class ExploringState(LatentState):
 
     Attributes:
         returns: Return of each episode, (N, M); NaN where it is not whole, or another policy has
-            acted, whose task code is unknown.
+            acted: its task code is unknown.
     """
 
     def __init__(self, policy: LatentPolicy, params: Params) -> None:
@@ -344,7 +345,7 @@ class ExploringState(LatentState):
         self.returns: list[Tensor] = []
 
     def begin(self, begins: Tensor | None = None) -> None:
-        """Begin episodes in all simulations; what has been found out stays."""
+        """Begin episodes in all simulations; the posterior stays."""
         if self._waiting:
             self._end_episode()
         self._number = self._number + 1.0
@@ -357,7 +358,7 @@ class ExploringState(LatentState):
         return self._meant
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Take note of the step, and of how far the action is from what was meant."""
+        """Record the step, and the distance of the action from its mean."""
         super().observe(actions, rewards, counts)
         mean, log_std = self._meant
         error = (self.memory["action"] - mean.clamp(-1.0, 1.0)) / log_std[:, None].exp()
@@ -387,7 +388,7 @@ class ExploringState(LatentState):
         number = self._number.expand(shape)
         if bool(begins.any()):
             self._candidate = policy.drawn_task(log_weights, number)
-            # Of steps, rewards, and squared distances from what was meant, in units of its noise.
+            # Of steps, rewards, and squared distances of actions from means, in units of noise.
             self._sums = log_weights.new_zeros(3, *shape)
         return torch.where((number > 0)[..., None], self._candidate, policy.mean_task(log_weights))
 
@@ -396,8 +397,8 @@ class ExploringState(LatentState):
         policy = self._policy
         returns = policy.return_in_units(self._params, self.returns[-1])
         varies = self._params["return_std"] > CONSTANT
-        tells = (returns.isfinite() & (self._number > 0) & varies).to(returns.dtype)
-        rows = (each.flatten(0, 1) for each in (self._candidate, returns.nan_to_num(), tells))
+        counts = (returns.isfinite() & (self._number > 0) & varies).to(returns.dtype)
+        rows = (each.flatten(0, 1) for each in (self._candidate, returns.nan_to_num(), counts))
         log_likelihood = partial(policy.model.return_log_likelihood, self._model, policy.tasks)
         return self._over_tasks(log_likelihood, policy.model.width, *rows)
 

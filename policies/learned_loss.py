@@ -1,4 +1,4 @@
-"""A policy with a small context that adapts, and the network that says in which direction."""
+"""A policy with a small context that adapts, and the network of the adaptation direction."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ CONTEXT = "context"
 class DirectionNetwork(nn.Module):
     """d = C tanh(B [(U x + u) ∘ (V x + v), x] + b) + c, for every step x of an episode.
 
-    The products are a sketch of which outcome goes with which action.  The module lays out the
-    parameters; `directions` computes with those of every task.
+    The products are a sketch of the second moments that pair outcomes with actions.  The module
+    lays out the parameters; `directions` computes with those of every task.
     """
 
     def __init__(self, feature_size: int, action_size: int, hidden_size: int = 64) -> None:
@@ -42,7 +42,7 @@ def directions(params: Params, features: Tensor) -> Tensor:
 
 
 class LearnedLossPolicy(ConditionedMLP):
-    """π_θ(a | o, z): a `ConditionedMLP` whose context z is a leaf of its parameters, and adapts.
+    """π_θ(a | o, z): a `ConditionedMLP` with the context z as a leaf of its parameters; z adapts.
 
     Its parameters hold those of the `DirectionNetwork`, which does not act.
 
@@ -66,8 +66,8 @@ class LearnedLossPolicy(ConditionedMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; the context begins at 0.
 
-        First directions mean nothing, but differ between tasks: with small ones the policy would
-        learn to do without them first.
+        Initial directions are random, but differ between tasks: with small ones the policy would
+        first learn to ignore them.
         """
         params = super().initial_params(generator)
         return self.with_network(params, xavier_params(self.direction, generator))

@@ -71,12 +71,12 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
 
 
 class ConditionedMLP(GaussianMLP):
-    """π_θ(a | o, c): a `GaussianMLP` whose first layer sees [o, c, o ⊗ c] of a context c.
+    """π_θ(a | o, c): a `GaussianMLP` with the first-layer inputs [o, c, o ⊗ c] for a context c.
 
-    With the products, what a task does to the meaning of an observation, such as turning the frame
-    of commands, is linear in the inputs, and so it holds for tasks that were never trained on.
+    With the products, effects of a task on the meaning of an observation, such as a rotation of the
+    command frame, are linear in the inputs, and so they extend to tasks that were never trained on.
 
-    A second network, which finds the context, is trained by other means than the policy.
+    A second network estimates the context; it is not trained with the policy.
     """
 
     network: ClassVar[str]
@@ -146,7 +146,7 @@ class LearnedStepsMLP(GaussianMLP):
 
 
 def _key(name: str) -> str:
-    """Return a parameter's name without dots, which part the names of modules."""
+    """Return a parameter's name without dots, which separate the names of modules."""
     return name.replace(".", "_")
 
 

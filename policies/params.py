@@ -14,19 +14,19 @@ TASK_CODE = "task_code"
 
 
 def with_prefix(prefix: str, params: Params) -> Params:
-    """Return a tree whose names begin with a prefix, as a part of a larger tree."""
+    """Add a prefix to all names of a tree, as a part of a larger tree."""
     return {prefix + name: leaf for name, leaf in params.items()}
 
 
 def under_prefix(prefix: str, params: Mapping[str, Tensor]) -> Params:
-    """Return the leaves whose names begin with a prefix, by the rest of their names."""
+    """Return the leaves with a prefix, by the rest of their names."""
     return {
         name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)
     }
 
 
 def xavier_params(module: nn.Module, generator: torch.Generator) -> Params:
-    """Draw fresh parameters of linear layers that have no memory: Xavier weights, zero biases."""
+    """Draw fresh parameters of linear layers without storage: Xavier weights, zero biases."""
     params = {
         name: torch.zeros_like(leaf, device="cpu").detach()
         for name, leaf in module.named_parameters()

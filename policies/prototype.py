@@ -1,4 +1,4 @@
-"""A policy conditioned on the prototype of its episodes, and the encoder that finds it."""
+"""A policy conditioned on the prototype of its episodes, and the encoder that computes it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A policy with a memory, which adapts by being unrolled through episodes and by nothing else.
+"""A recurrent policy; it adapts only by the change of its hidden state through episodes.
 
 Its gated recurrent unit has weights that may differ between the sequences of a batch.  With H units
 and inputs x_t that are already multiplied by their weights; x, a and b hold 3 H columns, those of
@@ -32,9 +32,9 @@ from metarobot.policies.params import Params, linear
 LONGEST_MEMORY = 100.0
 """Control steps over which the slowest units of an untrained memory fade."""
 CHANGE_GAIN = 50.0
-"""Units in which a change is seen that crosses half the range of an observation element. A control
-step of an arm changes it by a hundredth, which would vanish beside the observation itself; yet what
-an action changes is what there is to learn about a task."""
+"""Input value of a change by half the range of an observation element. A control step of an arm
+changes it by a hundredth, which would vanish beside the observation itself; yet the change by an
+action is the information about the task."""
 
 
 class Unroll(NamedTuple):
@@ -51,9 +51,9 @@ class RecurrentPolicy(GaussianPolicy):
 
     Its inputs o_t, o_t - o_{t-1}, a_{t-1}, r_{t-1} and whether an episode begins pass tanh layers;
     the unit and the last layer read their output, the last layer also the unit's state. Where an
-    episode begins, nothing has changed. Two products are inputs too, as sums stand for them badly:
-    a_{t-1} times the change, which shows what actions do, of the first layer; and the state times
-    o_t, of the last.
+    episode begins, the change is 0. Two products are inputs too, since sums approximate them badly:
+    of the first layer a_{t-1} times the change, which shows the effect of actions; of the last the
+    state times o_t.
 
     The parameters of a task are the weights, the same for all, and the leaf `memory`
     (H + O + A + 1), with which a block of episodes begins: the state of the unit, and the last
@@ -125,7 +125,7 @@ class RecurrentPolicy(GaussianPolicy):
         Args:
             params: Parameters of every task, each leaf (N, ...); no gradient reaches `memory`.
             observations: (N, L M, O).
-            actions: (N, L M, A), as the policy asked for them.
+            actions: (N, L M, A), before clipping.
             rewards: (N, L M).
             first: 1.0 where an episode begins, (N, L M).
             num_sequences: M.
@@ -182,7 +182,7 @@ class RecurrentPolicy(GaussianPolicy):
 
 
 class RecurrentState(PolicyState):
-    """Acts in M simulations of each task, whose memories part from the same one.
+    """State in M simulations of each task; all memories start from the same one.
 
     A reward that was not measured is remembered as the last one that was.
     """
@@ -200,7 +200,7 @@ class RecurrentState(PolicyState):
         self._begins = torch.tensor([[True]])
 
     def begin(self, begins: Tensor | None = None) -> None:
-        """Begin episodes in all simulations, or in some; what came before is remembered."""
+        """Begin episodes in all simulations, or in some; the memory stays."""
         self._begins = torch.tensor([[True]]) if begins is None else begins
 
     def act(self, observations: Tensor) -> Distribution:
@@ -223,19 +223,19 @@ class RecurrentState(PolicyState):
 
 
 class EpisodicPolicy(RecurrentPolicy):
-    """A `RecurrentPolicy` whose memory is cleared as episodes begin, and which sees no rewards."""
+    """A `RecurrentPolicy` that clears its memory as episodes begin, and observes no rewards."""
 
     def start(self, params: Params) -> RecurrentState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
         return EpisodicState(self, params)
 
     def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-        """Join what was seen and what was done within the action range, as of `RecurrentPolicy`."""
+        """Join observations and clipped actions, with 0 for the reward; as `RecurrentPolicy`."""
         return super().remember(observations, actions, rewards.new_zeros(rewards.shape))
 
 
 class EpisodicState(RecurrentState):
-    """Acts in M simulations of each task, and remembers nothing from one episode to the next."""
+    """State in M simulations of each task, cleared between episodes."""
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
@@ -298,7 +298,7 @@ class _Sequence(torch.autograd.Function):
         by_r, by_z = by_n * a_n * r * (1 - r), (before - n) * z * (1 - z)
         by_a = torch.cat([by_r, by_z, by_n * r], dim=-1)
 
-        # From the last step to the first: what the loss gains from h_t, now and through h_{t+1}.
+        # From the last step to the first: the gradient by h_t, direct and through h_{t+1}.
         direct = grad_outputs[0].split(M, dim=1)
         total, totals = direct[-1], []
         for before_t, by_a_t, z_t in zip(

@@ -24,7 +24,7 @@ NOISE = 0.05
 OPTIMISM = 1.0
 """Standard deviations that are added to a prediction where the next candidate is chosen."""
 MOST_TRIED = 64
-"""Candidates whose returns are remembered, the newest."""
+"""Greatest number of candidates with a stored return, the newest."""
 _NO_NOISE = -16.0
 """Log standard deviation of actions that are as good as deterministic."""
 
@@ -73,7 +73,7 @@ def next_candidate(kernel: Tensor, tried: Tried, num_design: int) -> Tensor:
 
 
 class SearchingPolicy(TaskMLP):
-    """π_θ(a | o, z): a `TaskMLP` that observes o, and whose task code z is one of Q candidates.
+    """π_θ(a | o, z): a `TaskMLP` with the observation o and one of Q candidates as the task code z.
 
     As it explores, each episode has the next candidate, which depends on the returns of the
     episodes before; actions have no noise.  The candidates and their returns are the leaves `tried`
@@ -89,7 +89,7 @@ class SearchingPolicy(TaskMLP):
         Args:
             layout: As of `TaskMLP`.
             candidates: (Q, C); the first of them cover the box evenly.
-            num_design: How many of the first candidates are tried before any is chosen.
+            num_design: Number of first candidates that are tried before any is chosen.
             options: As of `TaskMLP`.
         """
         super().__init__(*layout, **options)
@@ -158,13 +158,13 @@ class SearchingState(PolicyState):
         return self._policy.distribution(self._params, observations)
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Take note of rewards (N, 1), which are 0 where a step does not count."""
+        """Record rewards (N, 1), which are 0 where a step does not count."""
         del actions, counts
         self._rewards.append(rewards)
 
 
 def sum_of_rewards(rewards: Tensor) -> Tensor:
-    """Return returns (...) of rewards (..., T): in double precision, whose sums have no order."""
+    """Return returns (...) of rewards (..., T): in double precision, independent of their order."""
     return rewards.double().sum(-1).to(rewards.dtype)
 
 

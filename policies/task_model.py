@@ -1,6 +1,6 @@
 """A model of rewards and of changes of the observation, for any task.
 
-It is inverted: tasks are likely under which the observed outcomes are.
+It is inverted by Bayes' rule: a task is as likely as it makes the observed outcomes.
 """
 
 import math
@@ -35,8 +35,8 @@ class Transitions(NamedTuple):
 class LogLikelihood(NamedTuple):
     """Log-likelihood of each of K tasks, as sums over the outcomes observed.
 
-    Outcomes count by how much they tell the tasks apart: what all tasks predict alike says nothing
-    of any, and nothing of whether the predictions are any good.
+    Outcomes count by how much the predictions of the tasks differ: an outcome with the same
+    prediction for all tasks has weight 0.
     """
 
     squares: Tensor
@@ -48,28 +48,28 @@ class LogLikelihood(NamedTuple):
 
     @classmethod
     def none(cls, *shape: int) -> Self:
-        """Return that of having seen nothing; the shape ends in K."""
+        """Return that of no outcomes; the shape ends in K."""
         return cls(torch.zeros(shape), torch.zeros(shape), torch.zeros(*shape[:-1], 1))
 
     def plus(self, other: "LogLikelihood") -> "LogLikelihood":
-        """Return both together."""
+        """Return the sum of both."""
         return LogLikelihood(*(a + b for a, b in zip(self, other, strict=True)))
 
     def times(self, factor: Tensor) -> "LogLikelihood":
-        """Return the log-likelihood, so many times over."""
+        """Return the log-likelihood multiplied by a factor."""
         return LogLikelihood(*(part * factor for part in self))
 
     def reshaped(self, *shape: int) -> "LogLikelihood":
-        """Return the evidence with other dimensions before the last."""
+        """Return the log-likelihood with other dimensions before the last."""
         return LogLikelihood(*(part.reshape(*shape, part.shape[-1]) for part in self))
 
     def log_weights(self, power: float) -> Tensor:
         """Return the logarithm of the weight of each task, but for a constant, (..., K).
 
         Where no task explains the outcomes, the model is wrong, or the tasks lie too far apart.
-        Then errors count as if the best task's were as large as expected: else the least bad of all
-        tasks would seem certain.  The power of the likelihood is below 1, since the model errs
-        alike in one step and the next.
+        Then errors are rescaled so that those of the best task are as large as expected: otherwise
+        the least bad task would seem certain.  The power of the likelihood is below 1, since the
+        errors of the model are correlated from step to step.
         """
         best = self.squares.amin(dim=-1, keepdim=True)
         scale = (best / self.num_outcomes.clamp(min=1.0)).clamp(min=1.0)
@@ -80,12 +80,12 @@ class TaskModel(nn.Module):
     """p(outcome_t | o_1, a_1, .., o_t, a_t, g, z): a Gaussian for each element of the outcome.
 
     A network reads a step, and the mean over the steps so far of a layer on them: a memory that
-    needs no training through time.  Its outputs are the weights of a small network, whose input is
-    the distance of the task z from g, the task code of the policy.  So a step is read once, and
+    needs no training through time.  Its outputs are the weights of a small network of the
+    difference between the task z and g, the task code of the policy.  So a step is read once, and
     costs two small products of matrices for a thousand tasks.
 
-    The policy makes up for its task code.  So the outcome of a step depends on z - g much more than
-    on z, and for tasks beyond all trained on the model has seen others as far from the code.
+    The policy compensates for its task code.  So the outcome of a step depends on z - g much more
+    than on z, and training covers the differences z - g of tasks beyond the training range.
 
     Another network predicts the return of an episode with the code g on the task z, as a Gaussian.
 
@@ -133,7 +133,7 @@ class TaskModel(nn.Module):
     ) -> Tensor:
         """Return the weights that steps make, (N, M, J + 2 D, C + 1).
 
-        Of steps (N, M, I), task codes (N, M, C), and the mean of what `summarise` made of the steps
+        Of steps (N, M, I), task codes (N, M, C), and the mean output of `summarise` over the steps
         up to each, (N, M, H).
         """
         seen = torch.cat([inputs, task_codes, memory], dim=-1)
@@ -157,7 +157,7 @@ class TaskModel(nn.Module):
         """Return the loss of the model on the outcomes of every task's episodes, (N,).
 
         The negative log-likelihood, that of each outcome times the standard deviation predicted:
-        without, what is hard to predict would be learned last.
+        without this factor, outcomes that are hard to predict would be learned last.
 
         Args:
             params: Each leaf (N, ...).
@@ -194,7 +194,7 @@ class TaskModel(nn.Module):
         mean, raw = linear(params, "return_3", hidden).unbind(-1)
         return mean, _variance(raw)
 
-    # Recognising.
+    # Inference.
 
     def log_likelihood(
         self,
@@ -244,12 +244,12 @@ class TaskModel(nn.Module):
 def _of_tasks(mean: Tensor, variance: Tensor, outcomes: Tensor, counts: Tensor) -> LogLikelihood:
     """Return the log-likelihood of outcomes (M, D) for K tasks, by mean and variance (M, D, K)."""
     spread = mean.var(dim=-1, correction=0)
-    tells = counts * spread / (spread + variance.mean(dim=-1))
+    weights = counts * spread / (spread + variance.mean(dim=-1))
     squares = (outcomes[..., None] - mean).square() / variance
     return LogLikelihood(
-        squares=(squares * tells[..., None]).sum(1),
-        log_variances=(variance.log() * tells[..., None]).sum(1),
-        num_outcomes=tells.sum(-1, keepdim=True),
+        squares=(squares * weights[..., None]).sum(1),
+        log_variances=(variance.log() * weights[..., None]).sum(1),
+        num_outcomes=weights.sum(-1, keepdim=True),
     )
 
 

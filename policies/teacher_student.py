@@ -1,6 +1,6 @@
-"""A teacher that is given the task as a latent, and a student that estimates it from its moves.
+"""A teacher that observes a latent of the task, and a student that estimates it from its moves.
 
-The student sees the last H moves of the present episode, before each of its steps.
+The student reads the last H moves of the present episode, before each of its steps.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from metarobot.policies.mlp import ConditionedMLP, conditioned
 from metarobot.policies.params import TASK_CODE, Params, xavier_params
 
 WINDOW = 10
-"""H, moves that are looked back on."""
+"""H, moves that the student reads."""
 
 LATENT = "latent"
 """Leaf of a latent that is given, (N, M, Z)."""
@@ -109,7 +109,7 @@ class TeacherStudentState(PolicyState):
         return policy.distribution({**params, LATENT: latent}, observations)
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Take note of actions (N, M, A)."""
+        """Record actions (N, M, A)."""
         del rewards, counts
         taken = torch.cat([self.memory["actions"], actions], dim=-1)
         self.memory["actions"] = taken[..., self._policy.action_size :]
@@ -117,7 +117,7 @@ class TeacherStudentState(PolicyState):
 
 
 def moves(observations: Tensor, actions: Tensor) -> Tensor:
-    """Describe the moves from each of T steps to the next: where, what was done, and the outcome.
+    """Describe the moves from each of T steps to the next: observation, outcome and actions.
 
     [o_t, log(o_{t+1} - o_t), a_t, a_{t-1}], (..., T - 1, F), with the logarithm of
     `transition_features`, for scaled observations (..., T, O) and actions (..., T, A), clipped

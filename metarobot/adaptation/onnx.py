@@ -27,7 +27,7 @@ from metarobot.machine import VERSION
 
 SUFFIX = ".onnx"
 OPSET, IR_VERSION = 18, 8
-"""Those of ONNX 1.13, of December 2022; checked with onnxruntime 1.20 and 1.32."""
+"""Opset and file version of ONNX 1.13, of December 2022; checked with onnxruntime 1.20 and 1.32."""
 _ACTION_UNIT = "half of the action range"
 
 
@@ -41,7 +41,7 @@ def export_onnx(policy: AdaptablePolicy, path: str | Path, *, overwrite: bool = 
 
     Raises:
         ValueError: The name ends otherwise, a file is there already, onnx or onnxscript is not
-            installed, or PyTorch cannot export what the policy computes.
+            installed, or PyTorch cannot export the policy.
         OSError: The file cannot be written.
     """
     path = Path(path)
@@ -53,10 +53,10 @@ def export_onnx(policy: AdaptablePolicy, path: str | Path, *, overwrite: bool = 
 
 
 def require_onnx() -> None:
-    """Say what to install where onnx or onnxscript is missing.
+    """Refuse to export without onnx and onnxscript.
 
     Raises:
-        ValueError: One is.
+        ValueError: One is missing; the message says how to install both.
     """
     try:
         import onnx  # noqa: F401
@@ -69,8 +69,7 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
     """Return the content of a policy's ONNX file.
 
     Raises:
-        ValueError: onnx or onnxscript is not installed, or PyTorch cannot export what the policy
-            computes.
+        ValueError: onnx or onnxscript is not installed, or PyTorch cannot export the policy.
     """
     require_onnx()
     import onnx
@@ -79,7 +78,7 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
     step = _ExportedStep(policy.interface, policy.policy, policy.params)
     try:
         model = _graph(step, len(policy.interface.observation_low))
-    except Exception as error:  # whatever the exporter raises
+    except Exception as error:  # the exporter may raise any
         cause = error.__cause__ or error
         why = [type(cause).__name__, *str(cause).split("\n")][:2]
         raise ValueError(
@@ -102,7 +101,7 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
 
 
 class _ExportedStep(ControlStep):
-    """A control step that takes what `AdaptablePolicy.act` refuses.
+    """A control step that accepts inputs which `AdaptablePolicy.act` refuses.
 
     A robot that shows a number that is not finite takes no step: its action is 0, and its memory
     stays as it is.  A reward that is not finite in single precision counts as not measured.
@@ -121,7 +120,7 @@ class _ExportedStep(ControlStep):
 
 
 def _graph(step: ControlStep, observation_size: int) -> Any:
-    """Return the graph of a control step, all of whose tensors are doubles (robots, X)."""
+    """Return the graph of a control step; all of its tensors are doubles (robots, X)."""
     memory = step.blank(2)
     inputs: dict[str, Any] = {
         "observation": torch.zeros(2, observation_size, dtype=torch.float64),
@@ -153,7 +152,7 @@ def _graph(step: ControlStep, observation_size: int) -> Any:
 
 
 def _leave_out(model: Any) -> None:
-    """Leave out states and other inputs that nothing reads, and what the exporter notes."""
+    """Remove unused states and inputs, and the notes of the exporter."""
     graph = model.graph
     read = {name for node in graph.node for name in node.input}
     unread = [each for each in graph.input if each.name not in read]
@@ -169,7 +168,7 @@ def _leave_out(model: Any) -> None:
 
 
 def facts_of(policy: AdaptablePolicy) -> dict[str, Any]:
-    """Return what an exported file tells of its policy: names, units, bounds and scaling.
+    """Return the metadata of an exported policy: names, units, bounds and scaling.
 
     Raises:
         ValueError: The task family is not known, or has other elements than the policy.
@@ -232,9 +231,9 @@ def _code_names(distribution: TaskDistribution) -> Iterator[str]:
 def _task_estimate(
     policy: AdaptablePolicy, distribution: TaskDistribution
 ) -> dict[str, float] | None:
-    """Return what adaptation has found out of the task; None where the policy acts on nothing."""
+    """Return the estimate of the task; None unless the policy acts on one."""
     belief = policy.algorithm.belief(policy.task_params)
-    if belief is None or not belief.is_used.any():
+    if belief is None or not belief.gate_open.any():
         return None
     return distribution.decode((belief.weights @ belief.codes).double().numpy()).to_dicts()[0]
 

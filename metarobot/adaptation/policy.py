@@ -88,8 +88,8 @@ class AdaptablePolicy:
     """Adaptation episodes that it has learned from since training."""
 
     def __repr__(self) -> str:
-        who = f"{self.config.algorithm} on {self.config.env_id}, seed {self.config.seed}"
-        return f"AdaptablePolicy({who}, adapted to {self.num_episodes} episodes)"
+        trained = f"{self.config.algorithm} on {self.config.env_id}, seed {self.config.seed}"
+        return f"AdaptablePolicy({trained}, adapted to {self.num_episodes} episodes)"
 
     @cached_property
     def policy(self) -> GaussianPolicy:
@@ -128,7 +128,7 @@ class AdaptablePolicy:
         self._acting.begin(reward)
 
     def forget(self) -> None:
-        """Forget what acting has shown of the robot; what adaptation has learned stays."""
+        """Clear the memory of acting on the robot; adapted parameters stay."""
         self._acting.forget()
 
     def act(
@@ -141,8 +141,8 @@ class AdaptablePolicy:
         another number of robots, these are others: the episode begins without memory.
 
         Args:
-            observation: Of one robot, (O,) in the family's units, or of M ≥ 1 robots, (M, O).
-                Elements beyond the family's bounds are clipped, as the family does.
+            observation: Observation of one robot, (O,) in the family's units, or of M ≥ 1 robots,
+                (M, O).  Elements beyond the family's bounds are clipped, as the family does.
             reward: Reward of the step before, or (M,); only a policy that learns from episode to
                 episode reads it.  None in the first step of an episode, and where it is not
                 measured: RL² then goes on with the last reward that it knows.
@@ -175,8 +175,8 @@ class AdaptablePolicy:
 
         Args:
             robot: A ``gymnasium.Env`` or ``VectorEnv`` with the family's spaces; all robots of a
-                ``VectorEnv`` hold the same task.  ``latent`` and ``rl2``, whose episodes follow
-                each other, use the first of them: the others are commanded 0, the middle of the
+                ``VectorEnv`` hold the same task.  ``latent`` and ``rl2`` run their episodes in
+                sequence on the first of them: the others are commanded 0, the middle of the
                 action range.  ``is_success`` in its infos is optional.  Rewards may be NaN where
                 they are not measured, if the algorithm can do without.
             episodes: E, episodes before each adaptation step.
@@ -415,12 +415,12 @@ class AdaptationSession:
 
     @property
     def complete(self) -> bool:
-        """Whether there are as many as an adaptation step takes."""
+        """Whether all episodes of the adaptation step are recorded."""
         return self.num_recorded == self._num_episodes
 
     @property
     def running(self) -> bool:
-        """Whether an episode has begun and not ended; one ends by its horizon at the latest."""
+        """Whether an episode has begun and not ended; it ends at the horizon at the latest."""
         return self._running
 
     @property
@@ -456,7 +456,7 @@ class AdaptationSession:
         """Return a command, with the action noise of exploration.
 
         Args:
-            observation: Of the robot, (O,) in the family's units.
+            observation: Observation of the robot, (O,) in the family's units.
 
         Returns:
             Action (A,) float32 in half action ranges, within [-1, 1].
@@ -512,7 +512,7 @@ class AdaptationSession:
         if ended or len(self._rewards) == horizon:
             self._episodes.append(self._to_episodes(final, solved))
             self._running = False
-            if len(self._rewards) < horizon:  # else it knows that the episode has ended
+            if len(self._rewards) < horizon:  # else the horizon has ended the episode
                 lost = np.full(len(self._policy.interface.observation_low), np.nan, np.float32)
                 last = torch.from_numpy(lost if final is None else final)
                 self._state.act(last.reshape(1, 1, -1))
@@ -549,7 +549,7 @@ class AdaptationSession:
             raise SessionError("no episode is running: there is none to discard")
         self._steps, self._rewards, self._running = [], [], False
         self._state = self._new_state()
-        for episode in self._episodes:  # which the policy remembers
+        for episode in self._episodes:  # rebuilds the memory of the policy
             replay(self._state, episode)
 
     def adapt(self) -> AdaptablePolicy:
@@ -569,7 +569,7 @@ class AdaptationSession:
         self._state = self._new_state()
         self._noise = draw_exploration(policy, self._num_episodes, self._seed).noise
         self._episodes: list[Episodes] = []
-        self._steps: list[tuple[Tensor, Distribution, Tensor]] = []  # seen, meant and done
+        self._steps: list[tuple[Tensor, Distribution, Tensor]] = []  # o, π(o), a
         self._rewards: list[float] = []
         self._running = False
 
@@ -579,7 +579,7 @@ class AdaptationSession:
 
 
 def require_suffix(path: Path) -> None:
-    """Refuse a file whose name does not end in .safetensors."""
+    """Refuse a file name that does not end in .safetensors."""
     if path.suffix != SUFFIX:
         raise ValueError(f"a policy's file must end in {SUFFIX}, got {path}")
 
@@ -630,9 +630,9 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
 class ControlStep(nn.Module):
     """A control step of M robots, in double precision: it acts here, and is exported.
 
-    The memory goes in and comes out; every leaf of it is (M, X), and 0 before a robot's first step
-    of all, whatever it begins with.  In single precision the sums of `latent` over all steps would
-    lose what a step adds, once a robot has acted for a while.
+    The memory goes in and comes out; every leaf of it is (M, X), and 0 before the first step of a
+    robot, also if the policy's own memory starts at other values.  In single precision the sums of
+    `latent` over many steps would lose the contribution of the next one.
     """
 
     def __init__(self, interface: Interface, policy: GaussianPolicy, params: Params) -> None:
@@ -645,7 +645,7 @@ class ControlStep(nn.Module):
         self._first = {name: leaf for name, leaf in first.items() if leaf.any()}
         sizes = {name: leaf.shape[-1] for name, leaf in first.items()}
         self.sizes = {"started": 1, "command": interface.action_size, **sizes} if sizes else {}
-        """Elements of each leaf of the memory; none where the policy remembers nothing."""
+        """Elements of each leaf of the memory; empty for a policy without memory."""
 
     def blank(self, num_robots: int) -> dict[str, Tensor]:
         """Return the memory before the first step of all."""
@@ -684,7 +684,7 @@ class ControlStep(nn.Module):
 
 
 class Acting:
-    """A policy at work on one robot, or on the same M robots."""
+    """State of a policy that acts on one robot, or on the same M robots."""
 
     def __init__(self, interface: Interface, policy: GaussianPolicy, params: Params) -> None:
         self._interface = interface
@@ -708,7 +708,7 @@ class Acting:
         """Return a command; see `AdaptablePolicy.act`."""
         seen, size = np.asarray(observation, np.float64), len(self._interface.observation_low)
         if seen.shape[-1:] != (size,) or not np.isfinite(seen).all():
-            self._interface.observe(seen)  # says what is wrong
+            self._interface.observe(seen)  # raises the error
         robots = seen.shape[:-1]
         if robots == (0,) or len(robots) > 1:
             raise ValueError(
@@ -730,7 +730,7 @@ class Acting:
         return action.numpy().reshape(*robots, -1).astype(np.float32)
 
     def _take(self, robots: tuple[int, ...]) -> None:
-        """Act on another number of robots, which are others."""
+        """Start on another number of robots, with a blank memory."""
         if self._robots is not None and self._step.sizes:
             if not self._begins:
                 size = len(self._interface.observation_low)

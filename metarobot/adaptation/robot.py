@@ -48,7 +48,7 @@ class Interface:
         return np.clip(observations, self.observation_low, self.observation_high, dtype=np.float32)
 
     def require_spaces(self, observations: Space, actions: Space) -> None:
-        """Refuse a robot whose spaces are not those of the family.
+        """Refuse a robot with other spaces than those of the family.
 
         Observation bounds must be the family's, or infinite: then observations are clipped to the
         family's.  Actions must be of floats; their bounds lie within [-1, 1], or are infinite.
@@ -115,7 +115,7 @@ def read_reward(
 
 
 def read_flags(name: str, flags: Any, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """Return flags of one robot or several, such as whether an episode has ended; 0 and 1 are."""
+    """Return flags of one robot or several, such as the end of an episode; 0 and 1 are flags."""
     values = _to_array(flags)
     fits = values.dtype.kind in "fiub" and values.shape == shape
     if not fits or not ((values == 0) | (values == 1)).all():
@@ -127,7 +127,7 @@ def read_flags(name: str, flags: Any, shape: tuple[int, ...] = ()) -> np.ndarray
 def _to_array(values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
-    except Exception:  # whatever the conversion of an unknown type raises
+    except Exception:  # the conversion of an unknown type may raise any
         return np.asarray(None)
 
 
@@ -146,19 +146,19 @@ class _Step(NamedTuple):
 
 
 class RobotEnv:
-    """A `RolloutEnv` over a ``gymnasium.Env`` or ``VectorEnv`` that knows nothing of this package.
+    """A `RolloutEnv` over any ``gymnasium.Env`` or ``VectorEnv``.
 
     It is reset and stepped by Gymnasium's rules alone.  An episode that has ended is never stepped
     again, and once all have ended nothing is, until the next reset.  Where some robots of a
-    ``VectorEnv`` are done and others are not, the autoreset mode decides what happens to those:
-    they begin an episode that does not count, and are commanded 0, the middle of the action range.
+    ``VectorEnv`` are done and others are not, the former follow the autoreset mode: they begin an
+    episode that does not count, and are commanded 0, the middle of the action range.
 
     Args:
-        robot: The environment; it stays the caller's, who closes it.
-        interface: Of the policy.
+        robot: The environment; the caller closes it.
+        interface: Interface of the policy.
         num_used: M, robots in which episodes count; all by default.
         seed: Seed of the first reset; none when None.
-        needs_rewards: Whether the robot must know its rewards; else they may be NaN.
+        needs_rewards: Whether rewards must be measured; else they may be NaN.
         on_episodes: Called with the returns of the episodes that have ended together.
     """
 
@@ -204,7 +204,7 @@ class RobotEnv:
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take one control step in every robot whose episode runs; see `RolloutEnv.step`."""
+        """Take one control step in every robot with a running episode; see `RolloutEnv.step`."""
         M, running = self.num_envs, self._running
         nothing = np.zeros(M, bool)
         if not running.any():
@@ -299,7 +299,7 @@ class _Several:
         success = self._success(infos)
         shown = self._observations
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            # What is shown, and the infos, are those of the episodes that begin.
+            # Observations and infos are those of the episodes that begin.
             success = np.where(self._ended, self._success(infos.get("final_info", {})), success)
             shown = self._with_final(infos.get("final_obs"))
         return _Step(shown, rewards, terminated, truncated, success)

@@ -1,4 +1,4 @@
-"""Every way to learn, by name."""
+"""Meta-RL algorithms and references, by name."""
 
 from metarobot.algorithms.base import AdaptationStep, Algorithm, Collect, adapt_in_steps, adapt_once
 from metarobot.algorithms.registry import (

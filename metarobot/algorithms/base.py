@@ -1,4 +1,4 @@
-"""The base of all algorithms: how one adapts to a task, and improves over tasks."""
+"""Base of all algorithms: adaptation to a task, and training over tasks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Belief(NamedTuple):
     """K tasks as the oracle observes them, (K, C)."""
     weights: Tensor
     """(N, K), each row sums to 1."""
-    is_used: Tensor
+    gate_open: Tensor
     """Whether the policy acts on it, (N,) bool."""
 
 
@@ -44,7 +44,7 @@ class Algorithm(ABC, Generic[PolicyT]):
     """An algorithm: adapts a policy to a task, and trains it over tasks.
 
     Args:
-        config: What is trained and how.
+        config: Configuration of its training.
         policy: The policy's functional module, from `make_policy`.
         workers: The processes that share its training; each holds some tasks of a meta-batch.
     """
@@ -52,7 +52,7 @@ class Algorithm(ABC, Generic[PolicyT]):
     title: ClassVar[str]
     """Its name in tables and figures."""
     options_class: ClassVar[type[AlgorithmOptions]]
-    """The dataclass of what it reads besides the common configuration."""
+    """Dataclass of its options, besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
     """The policy's class, which `make_policy` lays out."""
     adapts: ClassVar[bool] = True
@@ -64,11 +64,11 @@ class Algorithm(ABC, Generic[PolicyT]):
     needs_rewards: ClassVar[bool] = True
     """Whether `adapt` reads the rewards of the episodes; if not, its policy takes NaN too."""
     observes_task: ClassVar[bool] = False
-    """Whether the task parameters are part of what its policy observes."""
+    """Whether its policy observes the task parameters."""
     gives_task_codes: ClassVar[bool] = False
     """Whether training gives its policy a task code in each episode, by `task_codes`."""
     finish_share: ClassVar[float] = 0.0
-    """Part of the budget that is kept for `finish`, if it is not too large."""
+    """Share of the budget for `finish`, limited by `MOST_FINISH_STEPS`."""
 
     def __init__(self, config: TrainConfig, policy: PolicyT, workers: Workers = ALONE) -> None:
         self.config = config
@@ -109,12 +109,12 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return how many simulations a block of adaptation episodes takes."""
+        """Return the number of simulations of a block of adaptation episodes."""
         return num_tasks if cls.in_sequence else num_tasks * num_episodes
 
     @classmethod
     def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return how many simulations a block takes in training: with task codes, one each."""
+        """Return the number of simulations of a block in training: with task codes, one each."""
         return (
             num_tasks * num_episodes
             if cls.gives_task_codes
@@ -123,7 +123,7 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def finish_steps(cls, total_steps: int) -> int:
-        """Return how many control steps of a budget are kept for `finish`."""
+        """Return the number of control steps of a budget that are kept for `finish`."""
         return min(int(cls.finish_share * total_steps), MOST_FINISH_STEPS)
 
     def num_adaptation_episodes(self, iteration: int) -> int:
@@ -186,7 +186,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return params
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
-        """Return the changes of adaptation as a row for every task, (N, F), by leaves (N, ...)."""
+        """Return the changes by adaptation as a row for every task, (N, F), of leaves (N, ...)."""
         changes = [
             (adapted[name] - leaf).flatten(1)
             for name, leaf in before.items()
@@ -216,7 +216,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return scale_over_tasks(advantages, mask, self.workers)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
-        """Return the episodes before anything was learned about the tasks, and the last ones."""
+        """Return the episodes before adaptation, and the last ones."""
         return batch.blocks[0], batch.post_episodes
 
     @abstractmethod
@@ -234,12 +234,12 @@ class Algorithm(ABC, Generic[PolicyT]):
     def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
-        """Learn what has to wait until the policy stays as it is; here, nothing.
+        """Learn the parts that need a fixed policy; here, nothing.
 
         Args:
             params: θ as meta-training has left it.
-            batches: Of the last part of the budget, all collected with θ.
-            watch: Takes the share of the work that is done, now and then.
+            batches: Meta-batches of the last part of the budget, all collected with θ.
+            watch: Called from time to time with the share of the work that is done.
         """
         del batches, watch
         return params
@@ -249,7 +249,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return self.moments.to_tensors() if self.moments.first else {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         if self.moments.first:
             self.moments = AdamState.from_tensors(state)
 
@@ -280,7 +280,7 @@ class TaskCodeLearner(TrpoLearner[ConditionedT]):
 
     @abstractmethod
     def num_with_code(self, num_episodes: int) -> int:
-        """Return how many episodes of a task have its code."""
+        """Return the number of episodes of a task that have its code."""
 
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T); 0 in episodes without the task's code."""
@@ -308,11 +308,11 @@ def task_codes_of(batch: MetaBatch) -> Tensor:
 
 
 def tasks_of(config: TrainConfig) -> TaskDistribution:
-    """Return the tasks of what is trained on: the family, or a variant of it."""
+    """Return the task distribution of training: that of the family, or of a variant."""
     return (config.variant or find_family(config.env_id)).distribution
 
 
-def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
+def task_grid(config: TrainConfig, points: np.ndarray) -> Tensor:
     """Return the codes (Q, C) of the tasks at points (Q, P) of the box that holds all splits."""
     tasks = tasks_of(config).spread(points)
     return torch.from_numpy(find_family(config.env_id).distribution.encode(tasks)).float()
@@ -320,7 +320,7 @@ def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
 
 def sobol_points(num_parameters: int, number: int) -> np.ndarray:
     """Return points of Sobol's sequence, which cover the unit box evenly, (number, P)."""
-    from scipy.stats import qmc  # which takes half a second to import
+    from scipy.stats import qmc  # takes half a second to import
 
     return qmc.Sobol(num_parameters, scramble=False).random(number)
 
@@ -351,11 +351,11 @@ def adapt_in_steps(
     """Collect adaptation episodes and adapt to them, again and again; yield every step.
 
     Args:
-        algorithm: How a block of episodes is learned from.
+        algorithm: Algorithm that adapts.
         params: Parameters to begin with, each leaf (N, ...).
         num_steps: K, adaptation steps.
         collect: Collects the episodes of a step.
-        later_step_length: How far every step after the first goes, as a part of the whole step.
+        later_step_length: Length of every step after the first, as a share of the whole step.
     """
     for step in range(num_steps):
         taken = adapt_once(algorithm, params, collect(step, algorithm.exploring_policy, params))

@@ -1,4 +1,4 @@
-"""Latent: a policy that knows the task code in training, and a model by which it estimates it."""
+"""Latent: a policy that observes the task code in training, and a model to estimate the code."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from metarobot.algorithms.base import (
     Belief,
     TaskCodeLearner,
     sobol_points,
-    spread_codes,
     task_codes_of,
+    task_grid,
 )
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, integer, number
 from metarobot.envs import find_family
@@ -30,7 +30,7 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
 
 FEWEST_CANDIDATES = 2
-"""Episodes with a candidate by which their returns are judged."""
+"""Least number of episodes with a candidate for a comparison of their returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,14 @@ class LatentOptions(AlgorithmOptions, TrustRegion):
     model_batch: int = integer(4, 1, 10_000)
     """Episodes of each task in one step of the model's Adam."""
     num_adaptation_steps: int = fixed(0)
-    """K, blocks of episodes before those that training learns from: none, as it tells the task."""
+    """K, adaptation steps in training: none, as training gives the policy the task code."""
     min_std: float = fixed(MIN_STD)
-    """Floor of the action noise, in half action ranges: the lowest, as for the oracle. What it
-    tries it varies by its task code, not by noise."""
+    """Floor of the action noise, in half action ranges: the lowest, as for the oracle. The
+    policy explores by its task code, not by noise."""
     num_weighed: int = integer(1024, 2, 65_536)
     """K, tasks that are weighted on a robot."""
     likelihood_power: float = number(0.3, 1e-6, 1.0)
-    """Power of the likelihood of what is seen: the model errs alike in one step and the next."""
+    """Power of the likelihood: below 1, as errors of the model are correlated between steps."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
         """Refuse too few episodes: some of a task have its code, and some another one."""
@@ -65,12 +65,12 @@ class LatentOptions(AlgorithmOptions, TrustRegion):
 class Latent(TaskCodeLearner[LatentPolicy]):
     """Gives the policy the task code in training, and learns a model of the outcomes of tasks.
 
-    First the policy learns to act on the code, by TRPO, as the oracle does.  Then it stays as it
-    is, and the model learns from the last part of the budget: half of these episodes have the code
-    of their task, the others that of another one, drawn over all splits.
+    First the policy learns to act on the code, by TRPO, as the oracle does.  Then it stays fixed,
+    and the model learns from the last part of the budget: half of these episodes have the code of
+    their task, the others that of another one, drawn over all splits.
 
-    A robot's episodes follow each other.  In each of them the policy tries a task that is likely by
-    then.  Adapting is to weight the tasks by their likelihood, with rewards or without.
+    The episodes of a robot run in sequence.  In each of them the policy acts on a task that is
+    likely so far.  Adapting weights the tasks by their likelihood, with rewards or without.
     """
 
     title = "latent"
@@ -88,7 +88,7 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         family = find_family(config.env_id)
         points = sobol_points(len(family.distribution.parameters), options.num_weighed)
         return {
-            "tasks": spread_codes(config, points),
+            "tasks": task_grid(config, points),
             "horizon": family.default_horizon,
             "angles": family.distribution.encoded_angles,
             "likelihood_power": options.likelihood_power,
@@ -96,44 +96,44 @@ class Latent(TaskCodeLearner[LatentPolicy]):
 
     @property
     def exploring_policy(self) -> LatentPolicy:
-        """The policy as it explores: it tries tasks that are likely."""
+        """The policy in exploration: it acts on likely tasks."""
         return self.policy.exploring()
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Weight the tasks by what the episodes have shown, one after the other."""
+        """Weight the tasks by the outcomes of the episodes, in sequence."""
         del advantages
         state = ExploringState(self.exploring_policy, params)
         replay(state, episodes)
         known = LogLikelihood(*(part[:, 0] for part in state.known()))
-        trusts = self._opens_gate(params, known, torch.cat(state.returns, dim=1))
+        gate = self._opens_gate(params, known, torch.cat(state.returns, dim=1))
         return {
             **params,
             **known._asdict(),
             "num_episodes": params["num_episodes"] + episodes.num_episodes,
-            "trust": trusts.to(params["trust"].dtype),
+            "trust": gate.to(params["trust"].dtype),
         }
 
     def _opens_gate(self, params: Params, known: LogLikelihood, returns: Tensor) -> Tensor:
         """Return whether the policy may act on the posterior now, (N, 1) bool.
 
-        The first episode tries no task: its return is that without adapting.  The later half of the
-        others has the returns of the tasks that were tried; one alone can be luck.  A later block
-        begins with candidates, and there what was allowed before stays so.
+        The first episode has no candidate: its return is that without adapting.  The returns of
+        candidates are averaged over the later half of the episodes, since one alone can be luck.
+        A later block begins with candidates; there an open gate stays open.
 
         Args:
             params: Before this block, each leaf (N, ...).
             known: After it, (N, .) each.
-            returns: Of its episodes, (N, E), or NaN.
+            returns: Returns of its episodes, (N, E), or NaN.
         """
         begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
         first = torch.where(begins, returns[:, :1], torch.nan)
         if later.shape[1] < FEWEST_CANDIDATES:
             later = torch.full_like(first, torch.nan)
-        trusted = ~begins & (params["trust"] > 0.0)
+        was_open = ~begins & (params["trust"] > 0.0)
         later = later.mean(1, keepdim=True)
         num_episodes = params["num_episodes"] + returns.shape[1]
-        return trusted | self.policy.opens_gate(params, known, first, later, num_episodes)
+        return was_open | self.policy.opens_gate(params, known, first, later, num_episodes)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return mean and standard deviation of the tasks by their weights, (N, 2 C)."""
@@ -151,7 +151,7 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
     def num_with_code(self, num_episodes: int) -> int:
-        """Return how many episodes of a task have its code: all, while the policy learns to act."""
+        """Return the number of episodes with the task's code: all, while the policy is trained."""
         return num_episodes
 
     def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
@@ -165,22 +165,22 @@ class Latent(TaskCodeLearner[LatentPolicy]):
     def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
-        """Fit the model to what the policy leads to, now that it stays as it is."""
+        """Fit the model to the outcomes of the policy, which is fixed now."""
         params = {**params, **find_units(self.policy, batches, self.workers)}
         generator = torch_generator(self.config.seed, 0, Phase.FINISH)
         return fit_model(self.policy, params, batches, self.options, generator, self.workers, watch)
 
 
 def _num_true(num_episodes: int) -> int:
-    """Return how many episodes of a task have its code, when the model is fitted to them."""
+    """Return the number of episodes with the task's code in the fit of the model."""
     return (num_episodes + 1) // 2
 
 
 def anchors(task_codes: Tensor) -> Tensor:
-    """Return the codes that the model of steps takes for those of the policy, (N, E, C).
+    """Return the codes that the model of steps reads as those of the policy, (N, E, C).
 
-    For half of the episodes they are wrong.  While the policy estimates the task, its code changes
-    in every step, and a log may be of another policy: so the model must not rely on the code.
+    They are wrong for half of the episodes.  An estimated task code changes in every step, and a
+    log may come from another policy: so the model must not rely on the code.
     """
     num_true, num_episodes = _num_true(task_codes.shape[1]), task_codes.shape[1]
     others = torch.arange(num_true) % (num_episodes - num_true) + num_true
@@ -243,7 +243,7 @@ def _sums(policy: LatentPolicy, batch: MetaBatch) -> Tensor:
 
 
 def _finite(rows: Tensor) -> Tensor:
-    """Return the rows of tasks whose numbers are all finite; all rows if there is none."""
+    """Return the rows of tasks with finite numbers only; all rows if there is no such task."""
     finite = rows.isfinite().all(1)
     return rows[finite] if finite.any() else rows
 
@@ -300,8 +300,8 @@ def fit_model(
     """Fit the model to B meta-batches; the parameters are in their own shapes, with the units.
 
     A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
-    the second one of any, and so on, and some episodes of each.  Tasks whose numbers are not finite
-    are left out.  The generator draws the same tasks and episodes in all processes.
+    the second one of any, and so on, and some episodes of each.  Tasks with numbers that are not
+    finite are left out.  The generator draws the same tasks and episodes in all processes.
 
     Raises:
         ValueError: The numbers of all tasks of a step are not finite.

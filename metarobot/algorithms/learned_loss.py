@@ -1,4 +1,4 @@
-"""A learned inner loss: a network says in which direction each mean action should have been."""
+"""A learned inner loss: a network computes the direction in which each mean action should move."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -31,7 +31,7 @@ class LearnedLossOptions(AlgorithmOptions, TrustRegion):
     """Z, elements of the context that adapts."""
     support_episodes: int = integer(5, 1, 10_000)
     """Adaptation episodes of each task in training, at most episodes_per_task. Few are enough, as
-    the loss has no sampling noise, and the fewer they are, the more meta-updates a budget buys."""
+    the loss has no sampling noise, and fewer episodes allow more meta-updates within a budget."""
 
 
 class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
@@ -39,8 +39,8 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
 
         L_n(z) = - mean_t μ_θ(o_t, z) · d_t,        z'_n = z - ∇ L_n(z)
 
-    The direction d_t of a step is what a network makes of where it was, what was done and what came
-    of it.  The gradient is -mean_t J_tᵀ d_t with J_t = ∂μ_θ(o_t, z) / ∂z: no reward enters, and no
+    A network computes the direction d_t of a step from its observation, action and outcome.  The
+    gradient is -mean_t J_tᵀ d_t with J_t = ∂μ_θ(o_t, z) / ∂z: no reward enters, and no
     noise beyond that of the episodes.  The network sets the length of the step too, so there is no
     step size.
 
@@ -83,6 +83,6 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
         return {**params, CONTEXT: params[CONTEXT] - grad(total_loss)(params[CONTEXT])}
 
     def directions(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return the direction in which each mean action should have been, (N, E, T, A)."""
+        """Return the direction in which each mean action should move, (N, E, T, A)."""
         came = step_features(self.policy, episodes, torch.zeros_like(episodes.rewards))
         return directions(self.policy.network_params(params), came)

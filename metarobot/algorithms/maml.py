@@ -1,4 +1,4 @@
-"""MAML and its relatives: an initialisation from which a gradient step goes far.
+"""MAML and its variants: an initialisation that adapts well by gradient steps.
 
 First-order MAML, ANIL, Meta-SGD and E-MAML differ from MAML in one method or option each.
 """
@@ -26,7 +26,7 @@ from metarobot.learning.advantages import (
     LEARNING_RATE,
     episode_moments,
     normalise_per_task,
-    weighed_prior,
+    weighted_prior,
 )
 from metarobot.learning.distributed import Workers, running_mean
 from metarobot.learning.inner_loop import (
@@ -63,7 +63,7 @@ PolicyT = TypeVar("PolicyT", bound=GaussianMLP)
 
 
 class DifferentiableLearner(TrpoLearner[PolicyT]):
-    """Adapts by a step that derivatives can be taken through."""
+    """Adapts by a differentiable step."""
 
     @abstractmethod
     def adapt_differentiably(
@@ -116,20 +116,20 @@ class AdaptationStepOptions(AlgorithmOptions):
     Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
     return."""
     shrink_steps: bool = switch(True)
-    """Take of an adaptation step what its noise leaves, and of a later one the less the more steps
-    were taken: episodes that disagree move a task little, and steps end where they lead. Without,
-    noise moves it as far as a signal, few episodes do harm, and later steps overshoot."""
+    """Shrink an adaptation step by its noise and by the steps already taken: episodes that disagree
+    move a task little, and later steps do not overshoot. Without, noise moves it as far as a
+    signal, and few episodes do harm."""
     value_prior: bool = switch(True)
-    """Fit a task's value baseline to what meta-training has seen on all tasks as well, as far as
-    that predicts the task's episodes. Without, few episodes are fitted too well, and their
+    """Fit a task's value baseline to the mean over all tasks of meta-training as well, as far as
+    that predicts the task's episodes. Without, the baseline overfits few episodes, and their
     advantages are noise."""
     vary_episodes: bool = switch(False)
-    """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
+    """Draw the number of adaptation episodes of a meta-iteration from 1, 2, 5, 10, 20, up to
     episodes_per_task, so that one initialisation serves all of these numbers."""
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in adaptation episodes, in half action ranges. MAML's gradient does
-    not credit exploration for what adaptation learns from it: without this floor, adaptation
-    episodes end up telling little."""
+    not credit exploration for its use to adaptation: without this floor, adaptation episodes
+    become uninformative."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
         """Refuse a single episode on each task: meta-training would never see its noise."""
@@ -150,14 +150,14 @@ class GradientOptions(AdaptationStepOptions):
     """Drop the second derivatives of the adaptation from the meta-gradient."""
     min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise, in half action ranges. The trust region is as narrow as the noise,
-    so that a policy that has become certain can hardly learn."""
+    so that a nearly deterministic policy can hardly learn."""
 
 
 class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
     With `shrink_steps` and `value_prior` its policy has further leaves, `MEASURED`: estimates of
-    meta-training, and how many steps adaptation has taken.
+    meta-training, and the number of adaptation steps taken.
     """
 
     options_class = AdaptationStepOptions
@@ -203,7 +203,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         """
         prior = params.get(VALUE_PRIOR)
         if prior is not None:
-            prior = weighed_prior(self.policy, episodes, self.config.discount, prior)
+            prior = weighted_prior(self.policy, episodes, self.config.discount, prior)
         advantages = self.advantages(episodes, prior)
         if self.options.normalise_inner:
             return normalise_per_task(advantages, episodes.mask)
@@ -238,7 +238,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         return super().update(params, batch)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Improve the initialisation, and measure what helps to adapt it from few episodes."""
+        """Improve the initialisation, and update the adaptation statistics."""
         improved, report = self.improve(params, batch)
         if report.accepted and batch.pre_episodes:
             first = batch.pre_episodes[0], batch.pre_advantages[0]
@@ -249,7 +249,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         """Return the adaptation statistics of the policy after more episodes from θ.
 
         Args:
-            params: θ, each leaf in its own shape; those of `MEASURED` are what is known so far.
+            params: θ, each leaf in its own shape; those of `MEASURED` are the estimates so far.
             episodes: Adaptation episodes (N, E, T).
             advantages: Their advantages (N, E, T).
         """
@@ -302,7 +302,7 @@ class FomamlOptions(MamlOptions):
 
 
 class FirstOrderMaml(Maml):
-    """MAML that takes the gradient of an adaptation step for a constant.
+    """MAML that treats the gradient of an adaptation step as a constant.
 
     Source: Finn et al. 2017, arXiv:1703.03400, section 5.2.
     """
@@ -364,7 +364,7 @@ class EMaml(Maml):
 
 
 class CreditedExploration(NamedTuple):
-    """Objective of E-MAML: the post-update surrogate, and the odds of episodes that led far."""
+    """Objective of E-MAML: post-update surrogate, and credited log-probability of episodes."""
 
     maml: Maml
     credits: Tensor

@@ -67,8 +67,8 @@ class ProMPOptions(MamlPpoOptions):
 class ProMP(MamlPpo):
     """A low-variance inner gradient, a clipped surrogate, and policies that stay near the data.
 
-    The adaptation episodes of a meta-batch come from the θ at its start. With every epoch they say
-    less about the θ of now, so a penalty keeps the policies that took them near.
+    The adaptation episodes of a meta-batch come from the θ at its start. With every epoch they fit
+    the current θ less, so a penalty keeps it near the policies that collected them.
 
     Source: Rothfuss et al. 2019, arXiv:1810.06784, algorithm 1.
     """

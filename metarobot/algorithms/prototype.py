@@ -1,4 +1,4 @@
-"""Adaptation by recognition: the mean embedding of the episodes is an input of the policy."""
+"""Adaptation by prototypes: the mean embedding of the episodes is an input of the policy."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from metarobot.rollout.episodes import Episodes
 
 @dataclass(frozen=True, kw_only=True)
 class PrototypeOptions(AlgorithmOptions, TrustRegion):
-    """Options of adaptation by recognition."""
+    """Options of adaptation by prototypes."""
 
     num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
     """K, blocks of adaptation episodes before the post-update episodes."""
@@ -47,15 +47,15 @@ class PrototypeOptions(AlgorithmOptions, TrustRegion):
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in adaptation episodes, in half action ranges."""
     embedding_size: int = integer(8, 1, 1024)
-    """D, elements of the prototype that tells a policy its task."""
+    """D, elements of the prototype of a task."""
     encoder_epochs: int = integer(10, 1, 10_000)
     """Steps of Adam that the task encoder takes on the adaptation episodes of each meta-batch.
-    Where they are too few, its loss in the log stays near log N, that of guessing."""
+    If there are too few, its loss in the log stays near log N, that of random answers."""
     outer_lr: float = number(1e-3, 1e-8, 10.0)
     """Learning rate of the encoder's Adam."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
-        """Refuse a single adaptation episode: there would be nothing to compare it with."""
+        """Refuse a single adaptation episode: the encoder compares at least two."""
         if self.num_adaptation_steps * episodes_per_task < 2:
             raise ValueError(
                 "the algorithm prototype compares the adaptation episodes of a task: "
@@ -65,12 +65,12 @@ class PrototypeOptions(AlgorithmOptions, TrustRegion):
 
 
 class Prototype(Algorithm[PrototypePolicy]):
-    """A policy conditioned on the prototype of its episodes, whose encoder learns by distances.
+    """A policy conditioned on the prototype of its episodes, with an encoder trained on distances.
 
-    The encoder learns to put the episodes of one task together and those of different tasks apart,
-    from episodes alone; no return reaches it. Within a meta-update embeddings stay near where they
-    were, so that the policy can follow. The policy learns by TRPO, in adaptation episodes and after
-    them, and takes prototypes for data.
+    The encoder learns to embed episodes of one task close together and those of different tasks
+    apart, from episodes alone; it gets no gradient from returns. Within a meta-update embeddings
+    stay near their places before, so that the policy can follow. The policy learns by TRPO, in
+    adaptation episodes and after them, with prototypes as data.
 
     Source: Snell et al. 2017, arXiv:1703.05175, for the encoder; Rakelly et al. 2019, PEARL,
     arXiv:1903.08254, for a policy conditioned on embedded episodes.
@@ -88,14 +88,14 @@ class Prototype(Algorithm[PrototypePolicy]):
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
-        """Return the size of a prototype, and of how many episodes it is in meta-training."""
+        """Return the size of a prototype, and its number of episodes in meta-training."""
         options = cast(PrototypeOptions, config.options)
         trained_episodes = options.adaptation_steps * config.episodes_per_task
         return {"embedding_size": options.embedding_size, "trained_episodes": trained_episodes}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Take the episodes into the mean that the prototype is."""
+        """Include the episodes in the mean of the prototype."""
         del advantages
         encoder = self.policy.network_params(params)
         parts = [
@@ -156,8 +156,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         """Take the epochs of one meta-batch, of features (n, E, T, F) and mask (n, E, T).
 
         Anchors are their embeddings by these parameters, (n, E, D). Returns the encoder's leaves,
-        and its loss before the first epoch: that of telling the tasks apart, as nothing has moved
-        yet.
+        and its loss before the first epoch, which has no anchor term yet.
         """
         encoder, options = self.policy.network_params(params), self.options
 
@@ -168,7 +167,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         found = descend(
             gradients, encoder, self.moments, options.encoder_epochs, lambda _: options.outer_lr
         )
-        if found is None:  # too large for its numbers: the encoder stays as it was
+        if found is None:  # not finite: the encoder stays as it was
             return {}, math.nan
         self.moments = found.moments
         return self.policy.with_network({}, found.params), found.losses[0]
@@ -219,7 +218,7 @@ class EveryBlock(NamedTuple):
         return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
 
     def of_tasks(self, tasks: slice) -> "EveryBlock":
-        """Return the objective of some rows, with what is known in them."""
+        """Return the objective of some rows, with their contexts."""
         return self._replace(
             context=params_of(self.context, tasks), min_log_std=self.min_log_std[tasks]
         )

@@ -2,7 +2,7 @@
 
 Domain randomisation never adapts, and with memory uses the present episode alone. The oracle
 observes the task. Strategy search and identification are a trained oracle with an estimate of the
-task instead: the candidate that returned most, or the one that simulation fits best.
+task instead: the candidate with the highest return, or the one that fits best in simulation.
 """
 
 from contextlib import closing
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Algorithm, TrpoLearner, sobol_points, spread_codes, tasks_of
+from metarobot.algorithms.base import Algorithm, TrpoLearner, sobol_points, task_grid, tasks_of
 from metarobot.algorithms.rl2 import RecurrentLearner
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, switch
 from metarobot.envs import find_family, make_env
@@ -36,8 +36,8 @@ class ReferenceOptions(AlgorithmOptions, TrustRegion):
     num_adaptation_steps: int = fixed(0)
     """K, adaptation steps before the post-update episodes."""
     min_std: float = fixed(MIN_STD)
-    """Floor of the action noise, in half action ranges: the lowest, since the policy may become as
-    certain as it likes."""
+    """Floor of the action noise, in half action ranges: the lowest, since the policy may become
+    deterministic."""
 
 
 class DomainRandomisation(TrpoLearner[GaussianMLP]):
@@ -52,7 +52,7 @@ class DomainRandomisation(TrpoLearner[GaussianMLP]):
 
 
 _MOST_EPISODES = 5
-"""On each task of a meta-batch: many small updates, as for RL², which learns as it does."""
+"""Greatest number of episodes on each task of a meta-batch: many small updates, as for RL²."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class RecurrentRandomisationOptions(ReferenceOptions):
 class RecurrentRandomisation(RecurrentLearner):
     """TRPO on the episodes of all tasks, with a memory that is cleared as episodes begin.
 
-    It sees no reward, and needs no adaptation episode: what it does better than domain
-    randomisation, it has learned from the steps before in the same episode.
+    It observes no reward, and needs no adaptation episode: any gain over domain randomisation comes
+    from the earlier steps of the same episode.
 
     Source: Peng et al. 2018, arXiv:1710.06537.
     """
@@ -106,7 +106,7 @@ class Oracle(DomainRandomisation):
 NUM_CANDIDATES = 1024
 """Q, candidates spread over the box that holds all splits."""
 DESIGN_OF_A_PARAMETER = 2
-"""Candidates for each task parameter that are tried before any is chosen."""
+"""Number of candidates per task parameter that are tried before any is chosen."""
 
 
 class StrategySearch(Algorithm[SearchingPolicy]):
@@ -131,7 +131,7 @@ class StrategySearch(Algorithm[SearchingPolicy]):
         points = sobol_points(num_parameters, 2 * NUM_CANDIDATES)[1 : 1 + NUM_CANDIDATES]
         return {
             **Oracle.policy_options(config),
-            "candidates": spread_codes(config, points),
+            "candidates": task_grid(config, points),
             "num_design": DESIGN_OF_A_PARAMETER * num_parameters,
         }
 
@@ -139,7 +139,7 @@ class StrategySearch(Algorithm[SearchingPolicy]):
         """Return parameters of the trained oracle, with the middle of all splits as task code."""
         shapes = self.policy.shapes
         state = {name: torch.zeros(shapes[name]) for name in shapes if name not in oracle}
-        middle = spread_codes(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
+        middle = task_grid(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
         return {**oracle, **state, TASK_CODE: middle[0]}
 
     @property
@@ -149,7 +149,7 @@ class StrategySearch(Algorithm[SearchingPolicy]):
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Repeat the candidates of the episodes, which follow from the returns; take the best."""
+        """Recompute the candidates of the episodes from the returns; take the best."""
         del advantages
         for rewards in (episodes.rewards * episodes.mask).unbind(1):
             params = self.policy.record(self.policy.propose(params), sum_of_rewards(rewards))
@@ -183,7 +183,7 @@ class Replay(PolicyState):
         self._steps = 0
 
     def act(self, observations: Tensor) -> Distribution:
-        """Return the actions of this step, whatever is seen."""
+        """Return the recorded actions of this step."""
         del observations
         actions = self._actions[:, :, self._steps]
         self._steps += 1
@@ -250,17 +250,17 @@ NUM_ROUNDS = 6
 NUM_ELITES = 6
 """Candidates that the next round is drawn around."""
 MOST_EPISODES = 3
-"""Adaptation episodes that are replayed, the first: simulation is exact, so few tell all."""
+"""Adaptation episodes that are replayed, the first: simulation is exact, so few are enough."""
 
 
 class Identification(StrategySearch):
     """Fits the task to the recorded episodes by simulation, and gives the fit to a trained oracle.
 
-    Its episodes have candidates that cover the box of all splits, whatever the returns: where only
-    the outcome tells tasks apart, the same candidate again would show nothing new.
+    Its episodes have candidates that cover the box of all splits, independent of the returns: where
+    only the outcome distinguishes tasks, a repeated candidate would add no information.
 
-    It has the simulator itself, starts and disturbances included, so it is an upper bound of
-    recognition from the same episodes.
+    It uses the simulator itself, starts and disturbances included, so it is an upper bound for
+    estimates of the task from the same episodes.
     """
 
     title = "identification"
@@ -277,10 +277,10 @@ class Identification(StrategySearch):
         """Give the oracle the task under which simulation repeats the episodes best."""
         params = super().adapt(params, episodes, advantages)  # counts the candidates
         points = self._fit(episodes.first(MOST_EPISODES))
-        return {**params, TASK_CODE: spread_codes(self.config, points)}
+        return {**params, TASK_CODE: task_grid(self.config, points)}
 
     def _fit(self, episodes: Episodes) -> np.ndarray:
-        """Fit the tasks, but only once: of 5, 10, 20 episodes it reads the same first ones."""
+        """Fit the tasks once: of 5, 10 or 20 episodes it reads the same first ones."""
         if self._last_fit:
             fitted, points = self._last_fit
             fields = ("observations", "actions", "start")

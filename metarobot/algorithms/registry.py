@@ -1,4 +1,4 @@
-"""The algorithms there are, by name, and the configuration of each."""
+"""All algorithms by name, and their configurations."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
 
 def is_algorithm_name(name: object) -> bool:
-    """Whether an algorithm can be called so: letters, digits and _, a letter first."""
+    """Whether a name is valid for an algorithm: letters, digits and _, a letter first."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def register_algorithm(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
-    """Make an algorithm known by a name, as those of the package are.
+    """Register an algorithm by a name, like those of the package.
 
     Example::
 
@@ -93,7 +93,7 @@ def register_algorithm(name: str, algorithm_class: type[Algorithm[Any]]) -> None
 
 
 def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
-    """Refuse a class that lacks what the package reads of an algorithm."""
+    """Refuse a class that lacks an attribute that the package reads."""
     if not (isinstance(algorithm_class, type) and issubclass(algorithm_class, Algorithm)):
         raise ValueError(f"{name} must be a subclass of metarobot.Algorithm")
     if missing := sorted(algorithm_class.__abstractmethods__):
@@ -113,7 +113,7 @@ def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
 
 
 def algorithm_class(name: Any) -> type[Algorithm[Any]]:
-    """Return the class of an algorithm; ValueError, which names all, where there is none."""
+    """Return the class of an algorithm; ValueError with all names if the name is unknown."""
     if not isinstance(name, str) or name not in ALGORITHMS:
         hint = nearest_name(str(name)[:100], ALGORITHMS)
         raise ValueError(
@@ -124,7 +124,7 @@ def algorithm_class(name: Any) -> type[Algorithm[Any]]:
 
 
 def option_readers() -> dict[str, tuple[str, ...]]:
-    """Return the algorithms that let one choose an option, by the option's name."""
+    """Return the algorithms with each option that can be set, by the option's name."""
     readers: dict[str, tuple[str, ...]] = {}
     for name, each in ALGORITHMS.items():
         for option in each.options_class.names(free=True):

@@ -1,4 +1,4 @@
-"""Reptile: move towards where several adaptation steps lead."""
+"""Reptile: move towards the end of several adaptation steps."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from metarobot.policies import Distribution, Params, flatten_params, repeat_para
 from metarobot.policies.gaussian import MIN_STD
 
 MOST_RATES = 10
-"""After as many, each half as large as the one before, what is left of a move is worth nothing."""
+"""Greatest number of rates tried, each half as large as the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,11 @@ class ReptileOptions(AdaptationStepOptions):
 
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in all episodes, in half action ranges: the gradient grows as the
-    noise shrinks, and no trust region bounds where it leads."""
+    noise shrinks, and no trust region bounds the step."""
     reptile_steps: int = integer(6, 1, 1000)
-    """Adaptation steps on each task before θ moves towards where they lead; the last is on the
-    post-update episodes. What makes that more than joint training grows with the pairs of them: 3
-    steps hardly learn to adapt."""
+    """Adaptation steps on each task before θ moves towards their end; the last is on the
+    post-update episodes. The part beyond joint training grows with the number of pairs of steps:
+    3 steps hardly learn to adapt."""
     reptile_rate: float = number(1.0, 1e-6, 1.0)
     """Share of the way to their mean end that θ moves, in (0, 1]."""
     outer_max_kl: float = number(0.03, 1e-8, 10.0)
@@ -55,9 +55,9 @@ class ReptileOptions(AdaptationStepOptions):
 class Reptile(GradientLearner):
     """θ ← θ + β mean_n(φ_n - θ), with φ_n the end of `reptile_steps` adaptation steps on task n.
 
-    All of them on fresh episodes; the last on those of the post-update block. No derivative is
-    taken through any. The move is halved until adapted policies stay within `outer_max_kl`: they
-    move farther the more has been learned.
+    All steps are on fresh episodes, the last on those of the post-update block; no derivative is
+    taken through them. The move is halved until adapted policies stay within `outer_max_kl`: the
+    same move changes them more as training proceeds.
 
     Source: Nichol et al. 2018, arXiv:1803.02999, algorithm 2.
     """

@@ -19,7 +19,7 @@ from metarobot.rollout.episodes import Episodes
 
 
 def one_after_the_other(episodes: Episodes) -> Tensor:
-    """Return the order of a trial, whose episodes follow each other, (N, E T).
+    """Return the order of steps in a trial, episode after episode, (N, E T).
 
     Steps that do not count leave no trace in the memory: they come last.
     """
@@ -56,7 +56,7 @@ class RecurrentLearner(TrpoLearner[RecurrentPolicy]):
     policy_class = RecurrentPolicy
 
     def unroll_order(self, episodes: Episodes) -> Tensor:
-        """Return the order in which the memory meets the steps of a block, (N, E T)."""
+        """Return the order in which the memory reads the steps of a block, (N, E T)."""
         return one_after_the_other(episodes) if self.in_sequence else side_by_side(episodes)
 
     def num_sequences(self, episodes: Episodes) -> int:
@@ -83,7 +83,7 @@ class RecurrentLearner(TrpoLearner[RecurrentPolicy]):
         return self.scale_outer(self._part(advantages, order, episodes), episodes.mask)
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> what the policy does in its block: mean (N, E, T, A) and log_std (N, A)."""
+        """θ_n -> π_{θ_n} in its block: mean (N, E, T, A) and log_std (N, A)."""
         block = batch.post_episodes
         mean = unpack(self._unroll(params, block).mean, self.unroll_order(block), block.rewards)
         return Distribution(mean, self.policy.log_std_of(params))
@@ -139,7 +139,7 @@ class Rl2Options(AlgorithmOptions, TrustRegion):
     """Options of RL²."""
 
     num_adaptation_steps: int = fixed(0)
-    """K, blocks of episodes before the trial: none, since it adapts from episode to episode."""
+    """K, adaptation steps before the trial: none, since it adapts from episode to episode."""
     trial_episodes: int = integer(5, 1, MOST_EPISODES)
     """Episodes of a trial, at most episodes_per_task. Meta-batches are that much smaller than those
     of other algorithms: within the same budget it improves more often."""
@@ -152,10 +152,10 @@ class Rl2Options(AlgorithmOptions, TrustRegion):
 
 
 class Rl2(RecurrentLearner):
-    """RL²: TRPO on whole trials, whose episodes follow each other and share one memory.
+    """RL²: TRPO on whole trials, sequences of episodes with one memory.
 
-    Adapting changes no weight: the policy is unrolled through the adaptation episodes, and goes on
-    with what it remembers.
+    Adapting changes no weight: the policy is unrolled through the adaptation episodes, and keeps
+    its hidden state.
 
     Source: Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763.
     """

@@ -36,10 +36,10 @@ class TeacherStudentOptions(ReferenceOptions):
 
 
 class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
-    """TRPO on a teacher whose input is the task as a latent, and a student trained by regression.
+    """TRPO on a teacher with a latent of the task as input, and a student trained by regression.
 
     The student learns the teacher's latent from the last moves of the present episode, in episodes
-    in which it acts itself. It sees no reward, and needs no adaptation episode.
+    in which it acts itself. It observes no reward, and needs no adaptation episode.
 
     Source: Kumar et al. 2021, RMA, arXiv:2107.04034.
     """
@@ -67,7 +67,7 @@ class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
         return task_codes
 
     def num_with_code(self, num_episodes: int) -> int:
-        """Return in how many of a task's episodes the teacher acts, which come first."""
+        """Return the number of a task's episodes in which the teacher acts; they come first."""
         return max(1, num_episodes - self.options.student_episodes)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
@@ -77,7 +77,7 @@ class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
         return block.first(num_taught), self._of_student(block)
 
     def _of_student(self, block: Episodes) -> Episodes:
-        """Return the episodes that the student learns from; the teacher's if there is no other."""
+        """Return the episodes that train the student; the teacher's if there are no others."""
         return block.last(max(1, block.num_episodes - self.num_with_code(block.num_episodes)))
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
@@ -105,7 +105,7 @@ class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
         found = descend(
             gradients, student, self.moments, options.student_epochs, lambda _: options.student_lr
         )
-        if found is None:  # too large for its numbers: the student stays as it was
+        if found is None:  # not finite: the student stays as it was
             return {}, math.nan
         self.moments, losses = found.moments, found.losses
         return self.policy.with_network({}, found.params), sum(losses) / len(losses)

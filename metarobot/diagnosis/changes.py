@@ -1,10 +1,10 @@
-"""What has changed on a robot: its first trial episode is compared with simulated changed robots.
+"""Recognition of changes on a robot: compares its first trial episode with simulated robots.
 
 A change is a part of a variant's document (docs/variants.md): a task parameter far beyond the
 training range, or a disturbance of commands, sensors or the arm.  `what_changed` simulates robots
 with every change, with the same policy.  A linear model, fitted to unchanged robots, predicts the
-motion of every step.  An episode is described by what this model leaves, and linear discriminants
-compare the descriptions.  No network is trained.
+motion of every step.  An episode is described by the residuals of this model, and linear
+discriminants compare the descriptions.  No network is trained.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 
 FALSE_ALARM_RATE = 0.05
-"""Of unchanged robots that may be called changed."""
+"""Share of unchanged robots that may be called changed."""
 UNKNOWN_RATE = 0.02
-"""Of robots with a known change that may be called like none."""
+"""Share of robots with a known change that may be called unknown."""
 LEAST_STEPS = 5
 """Control steps that can be compared: a command that acts three steps late shows in them."""
 
@@ -49,7 +49,7 @@ _FIRST_SEED = 2000
 """Added to the seed of the simulated robots."""
 _FOLDS = 5
 _LAGS = 3
-"""Control steps before a step that are seen together with it."""
+"""Control steps before a step that are read together with it."""
 _RIDGE, _SHRINKAGE = 10.0, 0.1
 
 UNCHANGED = "unchanged"
@@ -57,7 +57,7 @@ UNCHANGED = "unchanged"
 Levels = tuple[Mapping[str, Any], ...]
 """Severities of a change, as documents of variants without the family; robots take turns."""
 Changes = Mapping[str, Levels]
-"""Severities of each change, by its name of letters and ``_``; the first is none."""
+"""Severities of each change, by its name of letters and ``_``; the first is ``unchanged``."""
 
 
 def _ranging(name: str, low: float, high: float) -> Levels:
@@ -124,7 +124,7 @@ def changes_of(env_id: str) -> Changes:
     """Return the changes of a family.
 
     Raises:
-        ValueError: None are known for it.
+        ValueError: No changes are known for it.
     """
     if env_id not in CHANGES:
         families = " and ".join(sorted(map(file_name, CHANGES)))
@@ -147,11 +147,11 @@ def run_trials(
     """Return the first trial episodes of a policy on R robots, each with every change once.
 
     Args:
-        policy: Explores.
+        policy: Policy that explores.
         changes: C changes.
         num_robots: R, tasks of the family.
-        split: Where the robots' task parameters come from.
-        seed: Of robots, starts and noise.
+        split: Split of the robots' task parameters.
+        seed: Seed of robots, starts and noise.
         rewards_hidden: Whether the policy explores without rewards.
 
     Returns:
@@ -194,7 +194,7 @@ def run_trials(
 
 
 def require_recognisable(policy: AdaptablePolicy) -> None:
-    """Refuse a policy of whose robots nobody can say what has changed.
+    """Refuse a policy without known changes of its robots.
 
     Raises:
         ValueError: The family's changes are not known; or the policy does not adapt, has adapted
@@ -211,7 +211,7 @@ def require_recognisable(policy: AdaptablePolicy) -> None:
 
 
 class Steps(NamedTuple):
-    """The first n control steps of R episodes whose outcome was seen; zeros where none counts."""
+    """First n control steps of R episodes with an observed outcome; zeros where none counts."""
 
     observation: np.ndarray
     """Before each step, scaled to [-1, 1], (R, n, O)."""
@@ -237,23 +237,24 @@ class Steps(NamedTuple):
 
 
 class NominalModel:
-    """Predicts what a step changes on an unchanged robot, linearly in it and the steps before.
+    """Predicts the observation change of a step on an unchanged robot, linearly in recent steps.
 
     Args:
-        steps: Of unchanged robots.
+        steps: Steps of unchanged robots.
     """
 
     def __init__(self, steps: Steps) -> None:
         inputs, change = self._inputs(steps), steps.change.reshape(-1, steps.change.shape[2])
         self._model = make_pipeline(StandardScaler(), Ridge(_RIDGE)).fit(inputs, change)
         self.spread = (change - self._model.predict(inputs)).std(0) + 1e-6
-        """Standard deviations of what is left, in half ranges of the observation, (O,)."""
+        """Standard deviations of the residuals, in half ranges of the observation, (O,)."""
 
     def features(self, steps: Steps) -> np.ndarray:
-        """Describe episodes by what the model leaves of their steps, (R, F).
+        """Describe episodes by the residuals of their steps, (R, F).
 
-        These are its products with commands, observations and itself, over the steps before; and
-        its means and sizes in both halves of the episode, also those of its steps.
+        The features are products of the residuals with commands, observations and residuals of the
+        steps before; and means and sizes in both halves of the episode, of residuals and of their
+        differences between steps.
         """
         predicted = self._model.predict(self._inputs(steps)).reshape(steps.change.shape)
         left = (steps.change - predicted) / self.spread
@@ -271,7 +272,7 @@ class NominalModel:
 
     @staticmethod
     def _inputs(steps: Steps) -> np.ndarray:
-        """Return what the changes are predicted from, (R n, X)."""
+        """Return the inputs of the linear model, (R n, X)."""
         number, count, size = steps.change.shape
         before = _lagged(steps.change)[..., size:]
         time = np.broadcast_to(np.linspace(-1.0, 1.0, count)[:, None], (number, count, 1))
@@ -305,20 +306,20 @@ def scores_of(examples: np.ndarray, label: np.ndarray, queries: np.ndarray) -> n
     means = np.stack([examples[label == change].mean(0) for change in range(label.max() + 1)])
     away = examples - means[label]
     scale = away.std(0)
-    scale[scale < 1e-9] = np.inf  # a constant feature says nothing
+    scale[scale < 1e-9] = np.inf  # a constant feature has no effect
     within = ShrunkCovariance(assume_centered=True, shrinkage=_SHRINKAGE).fit(away / scale)
     return -0.5 * np.stack([within.mahalanobis((queries - mean) / scale) for mean in means], axis=1)
 
 
 class WhatChanged(NamedTuple):
-    """What a robot's first trial episode looks like."""
+    """Comparison of a robot's first trial episode with simulated robots."""
 
     changes: tuple[str, ...]
-    """Names of C changes; the first is none."""
+    """Names of C changes; the first is ``unchanged``."""
     probabilities: np.ndarray
-    """Of each, (C,), if one of them it is, and all are equally likely."""
+    """Probability of each, (C,), given that it is one of them, and all are equally likely."""
     is_changed: bool
-    """Whether it looks less like an unchanged robot than 95 % of these do."""
+    """Whether it looks less like an unchanged robot than 95 % of unchanged ones."""
     is_known: bool
     """Whether it lies as close to one of the changes as 98 % of robots with one."""
 
@@ -328,7 +329,7 @@ class WhatChanged(NamedTuple):
         return self.changes[int(self.probabilities.argmax())]
 
     def sentence(self, most: int = 3) -> str:
-        """Say it in one plain sentence."""
+        """Return the result in one plain sentence."""
         if not self.is_known:
             return "the first episode looks like none of the changes that are known"
         unchanged = f"one of an unchanged robot ({self.probabilities[0]:.2f})"
@@ -342,20 +343,20 @@ class WhatChanged(NamedTuple):
         ]
         if not self.is_changed:
             likeliest = f"the likeliest change is {named[0]}"
-            return f"the first episode cannot be told from {unchanged}; {likeliest}"
+            return f"the first episode cannot be distinguished from {unchanged}; {likeliest}"
         return f"the first episode looks most like: {', then '.join(named)}"
 
 
 class Recogniser:
-    """Knows what a policy's first trial episodes look like on robots with and without changes.
+    """Recognises changes by a policy's first trial episodes on robots with and without changes.
 
     Args:
-        policy: Who explores.
-        changes: What is distinguished, with ``unchanged`` first; all of the family if not given.
+        policy: Policy that explores.
+        changes: Changes to distinguish, with ``unchanged`` first; all of the family if not given.
         num_steps: First control steps of an episode that are compared; all of them if not given.
         num_robots: Simulated robots for each change.
         rewards_hidden: Whether the policy explores without rewards.
-        seed: Of the simulated robots.
+        seed: Seed of the simulated robots.
 
     Raises:
         ValueError: The family's changes are not known, or the policy does not adapt.
@@ -406,10 +407,10 @@ class Recogniser:
         return scores, softmax(self._sharpness * scores, axis=1)
 
     def _calibrate(self) -> tuple[float, float]:
-        """Choose how sharp probabilities are, and how far is like none, on robots left out.
+        """Fit the sharpness of probabilities and the distance limit on robots that were left out.
 
-        The sharpness is that of the least Brier score: one robot that is far from its change
-        decides a likelihood, but not that.
+        The sharpness has the least Brier score: one robot that is far from its change would
+        dominate a likelihood.
         """
         features, label = self._examples, self._label
         fold = np.arange(len(label)) // len(self._changes) % _FOLDS
@@ -429,7 +430,7 @@ class Recogniser:
 
 @float32_by_default()
 def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) -> WhatChanged:
-    """Say what a robot's first trial episode looks like: an unchanged one, or which change.
+    """Compare a robot's first trial episode with an unchanged robot and with each change.
 
     Later episodes are not read: the policy explores otherwise in them than in first ones.
 
@@ -439,10 +440,10 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
         print(what_changed(policy, policy.explore(robot, episodes=5)).sentence())
 
     Args:
-        policy: Who explored, not adapted before.
+        policy: Policy that explored, not adapted before.
         episodes: Its trial episodes on one robot, (1, E, T).  Rewards are not read.  If the first
             ended early, it is compared with the beginning of simulated ones.
-        seed: Of the simulated robots that it is compared with.
+        seed: Seed of the simulated robots that it is compared with.
 
     Raises:
         ValueError: The episodes are of several robots, the first is too short, or the family's
@@ -456,7 +457,7 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
     num_steps = int((~known.isnan().any(-1)).sum())
     if num_steps < LEAST_STEPS:
         raise ValueError(
-            f"the first episode shows what came of {num_steps} control steps, but changes are "
+            f"the first episode shows the outcome of {num_steps} control steps, but changes are "
             f"named from {LEAST_STEPS} or more: run a longer one"
         )
     recogniser = Recogniser(policy, num_steps=num_steps, rewards_hidden=hidden, seed=seed)

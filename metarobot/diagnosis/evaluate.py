@@ -29,20 +29,20 @@ from metarobot.evaluation.statistics import bootstrap_mean
 SHOTS = (1, 2, 5, 10)
 """Examples of each label with which learners are compared."""
 FALSE_ALARM_RATE = 0.05
-"""Share of recordings with one of the labels that may be said to look like none."""
+"""Share of recordings with one of the labels that may be reported as unknown."""
 _SPACE_SHRINKAGE, _MOST_DISCRIMINANTS = 0.3, 32
-"""Of the coordinates in which out-of-distribution scores are measured."""
+"""Shrinkage, and greatest dimension, of the spaces of out-of-distribution scores."""
 _LEVELS = np.arange(0.005, 1.0, 0.01)
-"""Of the quantiles by which a distribution of scores is kept."""
+"""Levels of the stored quantiles of a distribution of scores."""
 _PRIOR_EXAMPLES = 20
-"""Examples of a machine whose own scores count as much as those of the held-out machines."""
+"""Number of examples of a machine at which its own scores have the weight of the held-out ones."""
 _TEMPERATURE_SPREAD = 0.5
 """Standard deviation of the logarithm of a temperature between machines."""
 _BINS = 10
 
 
 class Condition(NamedTuple):
-    """Under which condition learners are compared."""
+    """Condition under which learners are compared."""
 
     shots: int
     """K, examples of each label."""
@@ -51,7 +51,7 @@ class Condition(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a learner made of the queries of one task."""
+    """Answers of a learner to the queries of one task."""
 
     scores: np.ndarray
     """Log-odds of each label, (Q, C)."""
@@ -70,15 +70,15 @@ class Distances(NamedTuple):
     queries: np.ndarray
     """(Q, 2)."""
     examples: np.ndarray
-    """The same of examples that are left out in turn, (n, 2); n is 0 for one of each label."""
+    """Scores of examples that are left out in turn, (n, 2); n is 0 for one of each label."""
     num_examples: int
 
 
 class Measured(NamedTuple):
-    """What was measured under one condition, task by task."""
+    """Measurements under one condition, task by task."""
 
     answers: list[list[Answers]]
-    """Of each of L learners, in every task; none of a learner that needs known labels."""
+    """Answers of each of L learners in every task; empty for a learner that needs known labels."""
     distances: list[Distances]
 
     def accuracies(self) -> np.ndarray:
@@ -111,8 +111,8 @@ def cross_validate(
         learners: L learners, not fitted.
         way: Labels of a task, at most.
         num_tasks: Tasks for each condition.
-        seed: Of tasks and hidden labels.
-        watch: Takes the share that is done.
+        seed: Seed of tasks and hidden labels.
+        watch: Called with the share that is done.
     """
     found: dict[Condition, Measured] = {}
     parts = folds(data)
@@ -150,10 +150,10 @@ def _hidden_labels(data: Data, held: np.ndarray, seed: tuple[int, int]) -> np.nd
 
 
 class Space(NamedTuple):
-    """Two spaces in which recordings are compared with labels that they may have none of.
+    """Two spaces for the distances of recordings to labels, to find unknown faults.
 
-    An unknown fault may mix what tells known ones apart, or show where none of them does: the first
-    is lost in noise among all features, the second outside the discriminants.
+    An unknown fault may lie between known ones in the discriminants, or outside of them.  The first
+    is lost in the noise of all features, the second is invisible in the discriminants.
     """
 
     whitening: Whitening
@@ -172,7 +172,7 @@ class Space(NamedTuple):
         return cls(whitening, whitening(directions[:count]).T)
 
     def distances(self, task: Task) -> Distances:
-        """Return how far queries, and examples that are left out, lie from all labels.
+        """Return the distances of queries, and of examples that are left out, from all labels.
 
         A score is the logarithm of the squared distance to the nearest mean of a label, over the
         mean squared distance between labels: a scale of the task's own.
@@ -212,11 +212,11 @@ def _log_distances(
 
 
 def fit_temperature(answers: Sequence[Answers], before: float | None = None) -> float:
-    """Return by what to divide scores, so that probabilities are true.
+    """Return the temperature that divides scores so that probabilities are calibrated.
 
     Args:
-        answers: Answers whose truth is known.
-        before: The temperature of other machines, which counts as much as it tends to hold.
+        answers: Answers with known truth.
+        before: The temperature of other machines, weighted by its spread between machines.
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
@@ -234,21 +234,21 @@ def fit_temperature(answers: Sequence[Answers], before: float | None = None) -> 
     return float(np.exp(found.x))
 
 
-def own_temperature(learner: Learner, examples: Data, before: float) -> float:
+def machine_temperature(learner: Learner, examples: Data, before: float) -> float:
     """Return the temperature of one machine, by leaving out its examples in turn."""
     left_out = [answer(learner, task) for task in leave_out_in_turn(examples)]
     return fit_temperature(left_out, before) if left_out else before
 
 
 class Calibration(NamedTuple):
-    """What was learned on held-out tasks of one condition, of the learner that was chosen."""
+    """Calibration of the chosen learner on held-out tasks of one condition."""
 
     temperature: float
     quantiles: tuple[tuple[float, ...], ...]
-    """Of out-of-distribution scores at `_LEVELS`, in both spaces."""
+    """Quantiles of out-of-distribution scores at `_LEVELS`, in both spaces."""
 
     def looks_like_none(self, distances: Distances) -> np.ndarray:
-        """Return which queries look like none of the labels, (Q,).
+        """Return the mask of queries that look like none of the labels, (Q,).
 
         Their score exceeds, in one of the spaces, that of all but 2.5 % of recordings with a label:
         of held-out tasks, and of the machine's own examples, the more there are of these.
@@ -271,18 +271,18 @@ class Calibration(NamedTuple):
 
 
 def calibrate(measured: Measured, chosen: int) -> Calibration:
-    """Fit the temperature, and keep how scores are distributed."""
+    """Fit the temperature, and the quantiles of out-of-distribution scores."""
     scores = np.concatenate([own.queries for own in measured.distances])
     quantiles = np.quantile(scores, _LEVELS, axis=0).round(4).T.tolist()
     return Calibration(fit_temperature(measured.answers[chosen]), tuple(map(tuple, quantiles)))
 
 
 def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]:
-    """Return mean probability, share that was right and number of answers, for ten bins.
+    """Return mean probability, share of right answers and number of answers, for ten bins.
 
     Args:
-        probability: Of each answer, (Q,).
-        right: Whether it was right, (Q,) bool.
+        probability: Probability of each answer, (Q,).
+        right: Whether each answer was right, (Q,) bool.
     """
     place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
     bins = [place == each for each in np.unique(place)]
@@ -290,7 +290,7 @@ def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]
 
 
 def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error: how far bins are from true, by their numbers.
+    """Return the expected calibration error: the error of bins, weighted by their sizes.
 
     Source: Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602.
     """
@@ -306,7 +306,7 @@ def figures(
     confusion: dict[str, dict[str, int]] = {}
     for task in tasks:
         own, labels = answer(learner, task), task.examples.labels
-        temperature = own_temperature(learner, task.examples, calibration.temperature)
+        temperature = machine_temperature(learner, task.examples, calibration.temperature)
         found = own.scores.argmax(1)
         accuracies.append(own.accuracy)
         probabilities.append(softmax(own.scores / temperature, axis=1).max(1))

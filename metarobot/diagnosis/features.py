@@ -1,8 +1,8 @@
 """Features of a recording: statistics and log spectra of every channel, of any length.
 
 They hardly depend on the phase in which a recording starts.  With a baseline, recordings of the
-same machine in a known state, features are seen less those of the baseline, and the spectra of the
-difference from it stand beside them: masses, friction and tool of the machine are gone then.
+same machine in a known state, the features of the baseline are subtracted, and the spectra of the
+difference signal are added: this removes the masses, friction and tool of the machine.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FLOOR = 1e-3
 _MOST = 10.0
 """Greatest feature, in standard deviations of the training recordings."""
 _CLEARLY_BETTER = 1.05
-"""How much more alike a shifted recording must be to its baseline: else it is in phase."""
+"""Least gain in similarity to the baseline for which a recording is shifted."""
 
 
 def part_baseline(recordings: Recordings, label: str) -> tuple[Recordings, Recordings]:
-    """Return recordings without those that are the baseline of their machine, and these.
+    """Split recordings into those to diagnose and the baselines of their machines.
 
     Raises:
         RecordingsError: A machine has no recording with this label.
@@ -50,7 +50,7 @@ def part_baseline(recordings: Recordings, label: str) -> tuple[Recordings, Recor
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Maps recordings to features (R, F), standardised by those that it was fitted to."""
+    """Maps recordings to features (R, F), standardised by the recordings of its fit."""
 
     edges_hz: np.ndarray
     """Edges of the B bands, (B + 1,)."""
@@ -60,9 +60,9 @@ class FeatureMap:
     """Mean power of every band of every channel: of the signals, and of their difference from the
     baseline, (2, C, B)."""
     mean: np.ndarray
-    """Of the features before they are standardised, (F,)."""
+    """Mean of the features before standardisation, (F,)."""
     std: np.ndarray
-    """The same; 0 for those that are constant, which become 0."""
+    """Standard deviation before standardisation, (F,); 0 for constant features, which become 0."""
 
     @classmethod
     def fit(cls, recordings: Recordings, baselines: Recordings | None = None) -> Self:
@@ -94,7 +94,7 @@ class FeatureMap:
 
         Args:
             recordings: R recordings.
-            baselines: Those of their machines, if the map was fitted with baselines.
+            baselines: Baselines of their machines, if the map was fitted with baselines.
         """
         differences = _differences(recordings, baselines)
         away = self._raw(recordings, baselines, differences) - self.mean
@@ -144,7 +144,7 @@ class FeatureMap:
 
 
 def _differences(recordings: Recordings, baselines: Recordings | None) -> list[np.ndarray]:
-    """Return what each signal (C, T) differs by from its machine's baseline; none without."""
+    """Return the difference of each signal (C, T) from its machine's baseline; empty without."""
     if baselines is None:
         return []
     means = {}
@@ -200,7 +200,7 @@ def _statistics(signal: np.ndarray) -> np.ndarray:
 
 NUM_KERNELS = 2_000
 MOST_SAMPLES = 512
-"""To which random convolutions see recordings resampled, at most."""
+"""Greatest number of samples of recordings resampled for random convolutions."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def read_data(
     feature_map: FeatureMap,
     kernels: Kernels | None,
 ) -> Data:
-    """Return what learners read of recordings."""
+    """Return the inputs of learners for recordings."""
     return Data(
         features=feature_map(recordings, baselines),
         kernels=kernels(recordings) if kernels else np.zeros((len(recordings), 0)),

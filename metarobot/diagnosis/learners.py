@@ -19,15 +19,15 @@ from metarobot.learning.few_shot import Examples, FewShotTasks
 PRIOR_EXAMPLES = 5.0
 """Examples that the mean of a label in training counts for, where the label is known from there."""
 MOST_DIRECTIONS = 128
-"""Directions in which features are decorrelated; in all others they are as wide as on average."""
+"""Greatest number of directions in which features are decorrelated; others share one scale."""
 NUM_TREES = 100
 _LEAST_SHARE = 0.02
-"""Added to the share of trees that vote for a label: one that no tree names is not impossible."""
+"""Added to the share of trees that vote for a label, so that no probability is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learner(ABC):
-    """Scores recordings by a few labelled examples; trained once, and given those of a machine."""
+    """Scores recordings by a few labelled examples of a machine; trained once for all machines."""
 
     name: str
     uses_training: bool = False
@@ -35,11 +35,11 @@ class Learner(ABC):
     known: tuple[str, ...] = ()
     """Labels of training."""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What was learned; a run folder keeps it."""
+    """Learned arrays, as a run folder keeps them."""
 
     @property
     def title(self) -> str:
-        """What it is called in tables."""
+        """Name in tables."""
         return f"{self.name}, with training recordings" if self.uses_training else self.name
 
     def fit(self, training: Data) -> Self:
@@ -48,7 +48,7 @@ class Learner(ABC):
 
     @abstractmethod
     def learned(self, training: Data) -> Mapping[str, np.ndarray]:
-        """Return what is learned from training recordings."""
+        """Return the arrays learned from training recordings."""
 
     @abstractmethod
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
@@ -123,7 +123,7 @@ def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def mean_squared_distance(means: np.ndarray) -> float:
-    """Return how far rows (m, F) are from each other, squared, on average; 1 for a single row."""
+    """Return the mean squared distance between rows (m, F); 1 for a single row."""
     between = squared_distances(means, means)[np.triu_indices(len(means), 1)]
     return max(float(between.mean()), 1e-12) if len(between) else 1.0
 
@@ -140,11 +140,11 @@ class NearestMean(Learner):
 
     @property
     def title(self) -> str:
-        """Its name with the shrinkage."""
+        """Name with the shrinkage."""
         return super().title.replace(self.name, f"{self.name} {self.shrinkage:g}")
 
     def learned(self, training: Data) -> dict[str, np.ndarray]:
-        """Return how recordings of a label scatter, and the means of labels, (L, F)."""
+        """Return the whitening of recordings within labels, and the means of labels, (L, F)."""
         _, place = np.unique(training.label, return_inverse=True)
         means = group_means(training.features, place) if self.uses_training else np.zeros((0, 0))
         return {**Whitening.fit(training, self.shrinkage)._asdict(), "means": means}
@@ -152,7 +152,7 @@ class NearestMean(Learner):
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return minus half the squared distance to each mean, over that between the means.
 
-        So one temperature serves machines whose recordings scatter more or less than in training.
+        So one temperature serves machines with more or less scatter than in training.
         """
         whitening = Whitening(*(self.arrays[name] for name in Whitening._fields))
         labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
@@ -171,7 +171,7 @@ class _Classifier(Learner):
     """A classifier that is fitted to the examples, or to them and to training recordings."""
 
     inputs: ClassVar[str]
-    """What of `Data` it reads."""
+    """Field of `Data` with its inputs."""
 
     def learned(self, training: Data) -> dict[str, np.ndarray]:
         """Return the training recordings if it is fitted to them as well."""
@@ -183,7 +183,7 @@ class _Classifier(Learner):
     def fitted(self, classifier: Any, examples: Data) -> Any:
         """Fit to examples, and to training recordings of their labels.
 
-        Every label counts as much, and of a label the examples as much as the training recordings.
+        All labels have equal weight, and within a label examples and training recordings have.
         """
         parts = [(getattr(examples, self.inputs), examples.label)]
         if self.uses_training:
@@ -225,7 +225,7 @@ class MiniRocket(_Classifier):
     inputs: ClassVar[str] = "kernels"
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
-        """Return the distances to the planes that part the labels."""
+        """Return the distances to the planes that separate the labels."""
         from sklearn.linear_model import RidgeClassifierCV
 
         model = self.fitted(RidgeClassifierCV(alphas=np.logspace(-3, 3, 7)), examples)
@@ -250,7 +250,7 @@ class Network(Learner):
     num_updates: int = 300
 
     def learned(self, training: Data) -> dict[str, np.ndarray]:
-        """Return its parameters; as they begin where there are too few recordings for tasks."""
+        """Return its parameters; the initial ones if there are too few recordings for tasks."""
         learner = self._make(training.features.shape[1])
         *_, held = folds(training)
         pools = [training.rows(~held), training.rows(held)]
@@ -279,12 +279,12 @@ class Network(Learner):
         """Return the logits of the adapted network."""
         labels, place = np.unique(examples.label, return_inverse=True)
         if self.name == "maml" and len(labels) > self.way:
-            return np.zeros((len(queries), len(labels)))  # its head has no place for them
+            return np.zeros((len(queries), len(labels)))  # its head has too few outputs
         learner = self._make(examples.features.shape[1])
         learner.params = {name: _tensor(leaf) for name, leaf in self.arrays.items()}
-        support, asked = (_tensor(each.features)[None] for each in (examples, queries))
+        support, query = (_tensor(each.features)[None] for each in (examples, queries))
         adapted = learner.adapt(Examples(support, torch.from_numpy(place)[None]))
-        return adapted.predict(asked)[0, :, : len(labels)].double().numpy()
+        return adapted.predict(query)[0, :, : len(labels)].double().numpy()
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 A table of predictions has a row for each learner and row of a unit before its last: ``learner``,
 ``unit``, ``age``, ``left`` (time to the unit's last row), ``failed`` (whether it failed there, else
-``left`` is a bound), ``median``, ``mean``, ``below`` and ``above`` (what the learner takes for the
-halves of a 90 % interval), and ``low`` and ``high``, the interval after `calibrate`.
+``left`` is a bound), ``median``, ``mean``, ``below`` and ``above`` (the learner's halves of a 90 %
+interval), and ``low`` and ``high``, the interval after `calibrate`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LifeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     num_failed: int
     seed: int
     interval_factors: tuple[float, float]
-    """What the halves of the learner's 90 % intervals are multiplied by."""
+    """Factors on the halves of the learner's 90 % intervals."""
     scores: tuple[dict[str, Any], ...] = ()
     """Rows of `score`, on held-out units."""
 
@@ -74,10 +74,10 @@ class LifeRun:
         return found.rename(columns={"age": table.columns.time})
 
     def predict(self, table: LifeTable) -> pd.DataFrame:
-        """Return the same at the last row of every unit that is still running.
+        """Return the remaining life at the last row of every unit that is still running.
 
         Raises:
-            LifeError: There is none.
+            LifeError: No unit is still running.
         """
         if table.failed.all():
             raise LifeError(f"all {len(table)} units have failed: none is still running")
@@ -160,7 +160,7 @@ def train(
         table: Units, some of which may still be running.
         learner: Name of the one to take; None for the best.
         seed: Seed of folds, parameters and draws.
-        progress: Shows how far it is.
+        progress: Called with the share of the work that is done.
 
     Returns:
         The run, and the predictions for held-out units, see `cross_validate`.
@@ -207,7 +207,7 @@ def load_life_run(path: Path) -> LifeRun:
     """Read a run folder.
 
     Raises:
-        LifeError: It is none, or damaged.
+        LifeError: It is no run of remaining life, or damaged.
         OSError: It cannot be read.
     """
     folder = Folder.named(path)
@@ -223,7 +223,7 @@ def load_life_run(path: Path) -> LifeRun:
 
 
 def _restored(config: LifeConfig, parts: dict[str, dict[str, np.ndarray]]) -> LifeRun:
-    """Build a run of its arrays, and let it predict a made-up unit: what does not fit fails."""
+    """Build a run of its arrays, and test on a synthetic unit that they fit."""
     health_index = HealthIndex(**parts["health_index"])
     sizes = len(config.columns.conditions), len(config.sensors)
     if (health_index.condition_range.shape[1], len(health_index.sensor_gain)) != sizes:
@@ -251,8 +251,7 @@ def calibrate(predictions: pd.DataFrame) -> tuple[float, float]:
 
     Split conformal: quantiles of the errors in units of these halves, on units that the learner was
     not trained on.  Those that still run are censored: the quantiles are of Kaplan and Meier.  The
-    fewer units, the wider: as the prediction interval of a normal distribution is, whose deviation
-    is estimated from so many.
+    fewer units, the wider: as a normal prediction interval with an estimated deviation.
     """
     error = predictions["left"] - predictions["median"]
     halves = error / predictions["above"].where(error > 0, predictions["below"])
@@ -277,15 +276,15 @@ def score(
 ) -> pd.DataFrame:
     """Return figures of each learner at all checks and at each age, of units that outlive it.
 
-    Both can be repeated on units that are still running: never at a share of a life, which nobody
-    knows before its end.  At an age, what counts is the unit's last row up to there.  Of a unit
-    that still runs, an error is only what falls short of its bound.
+    Ages are fixed, not shares of a life, since the life of a running unit is unknown.  At an age,
+    the unit's last row up to there counts.  The error on a running unit is the shortfall from its
+    bound.
 
     Args:
         predictions: A table of predictions; a learner may lack ``low`` and ``high``.
-        ages: In the unit of the table's time.
+        ages: Ages in the unit of the table's time.
         best: Learner that others are compared with; None for that with the least error.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         A row for each learner and age: ``learner``, ``ages``, ``units``, ``mae`` (mean absolute

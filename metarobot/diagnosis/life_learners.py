@@ -57,7 +57,7 @@ class Rows:
     failed: np.ndarray
     """Whether the unit failed there, (R,) bool; else ``left`` is a bound."""
     remaining: np.ndarray
-    """Remaining life, (R,): ``left``, or what was drawn for a unit that still runs."""
+    """Remaining life, (R,): ``left``, or a random draw for a unit that still runs."""
 
     def __len__(self) -> int:
         return len(self.age)
@@ -69,7 +69,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class HealthIndex:
-    """Linear map of sensors, less what operating conditions explain; every field is saved."""
+    """Linear map of sensors without the effect of operating conditions; every field is saved."""
 
     typical_life: np.ndarray
     """Median life, in the table's unit of time, ()."""
@@ -78,13 +78,13 @@ class HealthIndex:
     condition_range: np.ndarray
     """Lowest value and span of each operating condition, (2, C)."""
     condition_effect: np.ndarray
-    """Of the terms of the conditions, see `_terms`, on each sensor, (T, S)."""
+    """Effect of the terms of the conditions, see `_terms`, on each sensor, (T, S)."""
     sensor_gain: np.ndarray
-    """Inverse standard deviations of what is left; 0 of a constant sensor, (S,)."""
+    """Inverse standard deviations of the residuals; 0 of a constant sensor, (S,)."""
     weights: np.ndarray
-    """Of the index, (2 S + 1,), the last one its offset."""
+    """Weights of the index, (2 S + 1,), the last one its offset."""
     directions: np.ndarray
-    """Maps of the deviation from the first rows to where lives end, (S, D)."""
+    """Directions of the deviation from the first rows at the end of lives, (S, D)."""
     constant: np.ndarray
     """Places of sensors that do not change within a unit, (K,)."""
     feature_scale: np.ndarray
@@ -310,7 +310,7 @@ class BayesianCurve:
     noise: np.ndarray
     """Standard deviation of the index around its curve, ()."""
     weight: np.ndarray
-    """Of a row in the log-likelihood: below 1, as errors of neighbouring rows are alike, ()."""
+    """Weight of a row in the log-likelihood: below 1, as neighbouring errors are correlated, ()."""
 
     @classmethod
     def fit(cls, rows: Rows, seed: int) -> Self:
@@ -323,7 +323,7 @@ class BayesianCurve:
         return cls(draws[np.argsort(draws[:, 0])], noise, (1 - alike) / (1 + alike))
 
     def predict(self, rows: Rows) -> np.ndarray:
-        """Weigh the draws by the rows of each unit so far."""
+        """Weight the draws by the rows of each unit so far."""
         quantiles = np.empty((len(rows), len(LEVELS)))
         life = np.exp(self.curves[:, 0])
         for own in _by_unit(rows):
@@ -394,7 +394,7 @@ def _kernel_draws(fitted: np.ndarray, seed: int) -> np.ndarray:
 
 _HIDDEN = 32
 _ROWS = 8
-"""Of a unit: before its present row, to adapt from, and from there on, to be judged by."""
+"""Rows of a unit before its present row, to adapt from, and from there on, to evaluate."""
 _TASKS = 32
 _CHECK_EVERY, _PATIENCE = 50, 500
 """Updates between checks on held-out units, and without a better one before training ends."""
@@ -539,4 +539,4 @@ LEARNERS: Mapping[str, type[Learner]] = {
     "network": Network,
     "MAML": Maml,
 }
-"""By their names in tables."""
+"""Learners by their names in tables."""

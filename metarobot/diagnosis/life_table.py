@@ -64,7 +64,7 @@ class LifeTable:
     time: np.ndarray
     """Age of the unit, in the table's own unit of time, (R,)."""
     sensors: np.ndarray
-    """(R, S); NaN where nothing was ever measured before."""
+    """(R, S); NaN before the first measurement of a sensor."""
     conditions: np.ndarray
     """(R, C)."""
     failed: np.ndarray
@@ -110,7 +110,7 @@ def read_life_table(
     Args:
         source: A DataFrame, or a file: .parquet, or text as `TableReader` reads it.
         columns: Names of the columns; in a file without a header they are numbers from 1.
-        sensors: Sensors that there must be, others are ignored; None for all numeric columns.
+        sensors: Required sensors, others are ignored; None for all numeric columns.
         fails: Whether units failed at their last row, where the table has no column of events.
 
     Raises:

@@ -4,7 +4,7 @@ A damaged file may end the process that reads it, and a few kilobytes may unpack
 neither harms the caller, and the system limits the memory.
 
 Each line of the input is a file, a text of JSON.  It is turned into the file that the command line
-names, and answered by a line: what is wrong with it, an empty text if nothing is.
+names, and answered by a line: the error of the file, or an empty text.
 """
 
 import json
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # others reserve what they do not use
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # others reserve unused memory
 try:
     from pyarrow import csv, parquet
 except ImportError:
@@ -28,7 +28,7 @@ def convert(source: str, target: str, most_rows: int, most_numbers: int) -> None
     """Write a file as CSV.
 
     Raises:
-        ValueError: It is not what it must be; pyarrow's errors are others as well.
+        ValueError: It is not valid; pyarrow also raises errors of other types.
     """
     file = parquet.ParquetFile(source, thrift_container_size_limit=MOST_ENTRIES)
     schema, count = file.schema_arrow, file.metadata.num_rows

@@ -45,7 +45,7 @@ _LARGEST = float(np.finfo(np.float32).max)  # signals are kept in single precisi
 
 
 class RecordingsError(ValueError):
-    """A folder of recordings is not what it must be; one line with file, place, value, way out."""
+    """A folder of recordings is not valid; one line with file, place, value, way out."""
 
 
 class Channel(NamedTuple):
@@ -81,7 +81,7 @@ class Recordings:
     machine: np.ndarray
     """(R,) of strings, empty where unknown."""
     name: np.ndarray
-    """(R,) of strings: the file.  Windows of one file share it; no split may part them."""
+    """(R,) of strings: the file.  Windows of one file share it; no split may separate them."""
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -147,8 +147,8 @@ def read_recordings(
 
     Args:
         folder: The folder.
-        labelled: Read what `labels.csv` names.  Else all CSV and Parquet files in the folder and in
-            folders in it, in the order of their names, without labels and machines.
+        labelled: Read the files in `labels.csv`.  Else all CSV and Parquet files in the folder and
+            in folders in it, in the order of their names, without labels and machines.
         window_s: Cut recordings into windows of so many seconds, which do not overlap; the rest at
             the end is dropped.  Without, recordings are as long as their files.
         resample_hz: Bring all recordings to this rate; without, their rates must be the same.
@@ -157,7 +157,7 @@ def read_recordings(
         ignore_labels: Leave out recordings with these labels; "" is an empty cell.
 
     Raises:
-        RecordingsError: Something is wrong; the message is one line.
+        RecordingsError: The folder is not valid; the message is one line.
     """
     path = Path(folder)
     for name, value in (("window_s", window_s), ("resample_hz", resample_hz)):
@@ -243,7 +243,7 @@ def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
 
 
 def _read_labels(place: Folder, reader: TableReader, ignore_labels: Sequence[str]) -> Any:
-    """Return the files, labels and machines that the label table names, without what is ignored."""
+    """Return files, labels and machines of the label table, without ignored labels."""
     if not place.has(LABELS_FILE):
         raise TableError(
             f"it holds no {LABELS_FILE}: a table with the columns file,label, and machine where "
@@ -300,7 +300,7 @@ def _signal_columns(names: Sequence[str]) -> dict[str, Kind]:
             f"{', ...' if len(names) > 5 else ''}{nearest_name('time_s', given)}"
         )
     if len(given) == 1:
-        raise TableError("it has no channel beside the time: add what the sensors read")
+        raise TableError("it has no channel beside the time: add a column for each sensor")
     return {name: "date" if name == "timestamp" else "number" for name in given}
 
 
@@ -393,7 +393,7 @@ def _ordered_like(first: _File, file: _File) -> _File:
 
 
 def _first_of_same(table: Any, path: Path, *, drop: bool) -> Any:
-    """Return which recordings are the first with their digest; others are an error or dropped."""
+    """Return the mask of first recordings by digest; others are an error or dropped."""
     again = table["digest"].duplicated()
     names = table["file"].map(repr) + " (" + table["label"] + ")"
     pairs = (names + " as " + names.groupby(table["digest"]).transform("first"))[again].tolist()
@@ -441,7 +441,7 @@ def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     File names are new: recording-0000.csv and so on.  `labels.csv` appears last.
 
     Args:
-        recordings: What is written, a CSV file for each.
+        recordings: Recordings to write, a CSV file for each.
         folder: A new folder, or an empty one.
 
     Raises:

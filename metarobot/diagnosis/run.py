@@ -1,4 +1,4 @@
-"""Trains, keeps and uses a diagnosis: the learner that is best on held-out machines."""
+"""Trains, saves and uses a diagnosis: the learner that is best on held-out machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metarobot.diagnosis.evaluate import (
     calibrate,
     cross_validate,
     figures,
-    own_temperature,
+    machine_temperature,
 )
 from metarobot.diagnosis.features import FeatureMap, Kernels, part_baseline, read_data
 from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidates
@@ -68,7 +68,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiagnosisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a diagnosis was trained on, and how."""
+    """Configuration of a diagnosis: its data, its learners and their comparison."""
 
     channels: tuple[tuple[str, str], ...]
     """Names and units."""
@@ -87,9 +87,9 @@ class DiagnosisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     held_out: tuple[str, ...] = ()
     """Names of the recordings that training did not see."""
     folder: str = ""
-    """Of the recordings; empty where they were simulated."""
+    """Folder of the recordings; empty where they were simulated."""
     window_s: float | None = None
-    """How they were read, as these arguments of `read_recordings` say."""
+    """Arguments of `read_recordings` by which they were read."""
     resample_hz: float | None = None
     fill_missing: bool = False
     drop_duplicates: bool = False
@@ -97,20 +97,20 @@ class DiagnosisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Finding(NamedTuple):
-    """What one recording shows."""
+    """Diagnosis of one recording."""
 
     name: str
     """Its file."""
     label: str
     """The likeliest label."""
     probabilities: dict[str, float]
-    """Of each label, if the recording shows one of them."""
+    """Probability of each label, given that the recording shows one of them."""
     looks_like_none: bool
     """Whether it lies farther from all labels than all but 5 % of recordings with one."""
 
     @property
     def probability(self) -> float:
-        """That of the likeliest label."""
+        """Probability of the likeliest label."""
         return self.probabilities[self.label]
 
 
@@ -126,7 +126,7 @@ class Diagnosis:
     """Fitted, one for each of `config.chosen`."""
 
     def read(self, recordings: Recordings, baselines: Recordings | None) -> Data:
-        """Return what learners read of recordings.
+        """Return the inputs of learners for recordings.
 
         Raises:
             DiagnosisError: They have other channels or another rate than those of training.
@@ -153,7 +153,7 @@ class Diagnosis:
         return max(pairs, key=lambda pair: pair[0].known == known)
 
     def predict(self, examples: Recordings, recordings: Recordings) -> list[Finding]:
-        """Say what each recording shows, by the examples of the same machine.
+        """Diagnose each recording by the examples of the same machine.
 
         Args:
             examples: Labelled recordings of one machine; any labels, two at least.
@@ -171,19 +171,19 @@ class Diagnosis:
                 f"examples need two labels at least, got {', '.join(examples.labels) or 'none'}: "
                 "name a folder with examples of each fault"
             )
-        known, asked = (
+        known, queries = (
             self.read(_of_one_machine(each), baselines) for each in (examples, recordings)
         )
         chosen, learner = self.choose(examples.labels)
         files: Any = pd.Series(known.group).groupby(known.label).nunique()
         calibration = chosen.calibration_for(int(files.min()))
-        temperature = own_temperature(learner, known, calibration.temperature)
-        scores = learner.scores(known, asked) / temperature
-        distances = self.space.distances(Task(known, asked))
-        names = list(dict.fromkeys(asked.group.tolist()))
-        rows = [asked.group == name for name in names]  # windows of a file are one recording
-        queries = np.array([distances.queries[own].mean(0) for own in rows])
-        odd = calibration.looks_like_none(distances._replace(queries=queries))
+        temperature = machine_temperature(learner, known, calibration.temperature)
+        scores = learner.scores(known, queries) / temperature
+        distances = self.space.distances(Task(known, queries))
+        names = list(dict.fromkeys(queries.group.tolist()))
+        rows = [queries.group == name for name in names]  # windows of a file are one recording
+        means = np.array([distances.queries[own].mean(0) for own in rows])
+        odd = calibration.looks_like_none(distances._replace(queries=means))
         labels = known.labels.tolist()
         found = []
         for name, own, is_odd in zip(names, rows, odd, strict=True):
@@ -198,8 +198,8 @@ class Diagnosis:
         """Measure the chosen learners on recordings that training did not see.
 
         Args:
-            held_out: Labelled recordings; labels that are known from training are parted from
-                others.
+            held_out: Labelled recordings; labels known from training and new ones are measured
+                separately.
             num_tasks: Tasks for each number of examples.
             seed: Of the tasks.
 
@@ -304,11 +304,11 @@ def hold_out(
 
 
 def held_out_of(recordings: Recordings, config: DiagnosisConfig) -> Recordings:
-    """Return what was held out of a training, with the baselines of its machines.
+    """Return the recordings held out of a training, with the baselines of their machines.
 
     Args:
-        recordings: All that there were, read as then.
-        config: That of the training.
+        recordings: All recordings of the training, read in the same way.
+        config: Configuration of the training.
 
     Raises:
         DiagnosisError: Nothing was held out, or it is not there.
@@ -330,13 +330,13 @@ def held_out_of(recordings: Recordings, config: DiagnosisConfig) -> Recordings:
 
 
 def _last_machine(recordings: Recordings) -> np.ndarray:
-    """Return which recordings are held out where nothing is named, (R,) bool."""
+    """Return the mask of recordings that are held out by default, (R,) bool."""
     if len(recordings.machines) > 1:
         columns = {name: getattr(recordings, name) for name in ("machine", "label", "name")}
         files: Any = pd.DataFrame(columns).groupby(["machine", "label"])["name"].nunique()
         num_labels = (files > 1).groupby("machine").sum()
-        asked = num_labels.index[num_labels > 1].tolist()
-        return recordings.machine == (asked or recordings.machines)[-1]
+        usable = num_labels.index[num_labels > 1].tolist()
+        return recordings.machine == (usable or recordings.machines)[-1]
     held = np.zeros(len(recordings), bool)
     for label in recordings.labels:
         rows = np.flatnonzero(recordings.label == label)
@@ -363,9 +363,9 @@ def train(
         learners: Names of those that are compared; minirocket needs aeon and is left out without.
         baseline: Label of recordings from which the others of their machine are to differ.
         way: Labels of a task, at most.
-        seed: Of tasks and networks.
+        seed: Seed of tasks and networks.
         num_tasks: Tasks for each condition.
-        watch: Takes the share that is done.
+        watch: Called with the share that is done.
         facts: Further fields of the configuration.
 
     Raises:
@@ -440,7 +440,7 @@ def load_diagnosis(path: Path) -> Diagnosis:
         path: Its folder, or the name of a diagnosis that comes with the package.
 
     Raises:
-        DiagnosisError: It is none, or damaged.
+        DiagnosisError: It is no diagnosis, or damaged.
         OSError: It cannot be read.
     """
     is_name = not path.exists() and str(path) in trained_names()
@@ -462,7 +462,7 @@ def trained_names() -> tuple[str, ...]:
 
 
 def _restored(config: DiagnosisConfig, parts: Mapping[str, dict[str, np.ndarray]]) -> Diagnosis:
-    """Build a diagnosis of its arrays, and let it diagnose: what does not fit fails here."""
+    """Build a diagnosis of its arrays, and test that they fit."""
     by_title = {own.title: own for own in candidates(config.learners, config.way, config.seed)}
     learners = [
         replace(by_title[own.learner], known=config.labels, arrays=parts.get(f"learner{place}", {}))

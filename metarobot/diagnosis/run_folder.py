@@ -41,7 +41,7 @@ def write_run(
         path: Its folder.
         config: Its configuration.
         file: Name of the file of arrays.
-        parts: Arrays by the name of what holds them, and their own.
+        parts: Arrays by the name of their part, and their own.
         dtype: Of the arrays in the file.
 
     Raises:
@@ -65,13 +65,13 @@ def read_run(
     build: Callable[[ConfigT, dict[str, dict[str, np.ndarray]]], RunT],
     dtype: torch.dtype = torch.float32,
 ) -> RunT:
-    """Read a run that may be a stranger's.
+    """Read a run as untrusted input.
 
     Args:
         path: Its folder, which has a config.json.
-        kind: Of the configuration.
+        kind: Class of the configuration.
         file: Name of the file of arrays.
-        build: Makes the run of its configuration and the parts, as float64, and tries it.
+        build: Builds the run from its configuration and the parts, as float64, and tests it.
         dtype: Of the arrays in the file.
 
     Raises:

@@ -8,8 +8,8 @@ A severity of zero is no fault.  Every fault has a range of severities to train 
 it.  Least severities lie outside the spread of machines as built; where no source is named, the
 sizes are assumptions for an arm of this type.
 
-A machine is addressed by a seed and its number.  Machines to train on and machines to test on have
-other numbers, so none is ever both.
+A machine is addressed by a seed and its number.  Training and test machines have different
+numbers, so no machine is in both splits.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from metarobot.envs.physics import set_body_mass, set_body_position
 from metarobot.envs.tasks import TaskError
 
 _mj: Any = mujoco
-"""MuJoCo, whose compiled names type checkers cannot see."""
+"""MuJoCo; type checkers cannot see its compiled names."""
 
 HEALTHY = "healthy"
-"""Stands in place of a fault's name where there is none."""
+"""Label of a machine without a fault."""
 
 NUM_JOINTS = 7
 _ALL = (1, 2, 3, 4, 5, 6, 7)
@@ -51,9 +51,9 @@ class Fault(NamedTuple):
 
     name: str
     unit: str
-    """Of a severity."""
+    """Unit of a severity."""
     description: str
-    """What a severity is."""
+    """Quantity that a severity measures."""
     train: tuple[float, float]
     """Severities to train on; 0 is no fault."""
     most: float
@@ -74,7 +74,7 @@ _FAULTS = (
     Fault("backlash", "rad", "free play of the gear", (0.003, 0.012), 0.020, _ALL),
     # A belt under too little tension is a soft spring; 2 mrad/N m lower the first resonance of the
     # arm to about 3 Hz.
-    Fault("loose_belt", "mrad/N m", "how far the belt gives way", (0.4, 2.0), 3.5, _LOADED),
+    Fault("loose_belt", "mrad/N m", "compliance of the belt", (0.4, 2.0), 3.5, _LOADED),
     # Demagnetised rotor or an open phase; drives as built differ by 4 %.
     Fault("weak_drive", "1", "share of the torque that is lost", (0.1, 0.3), 0.45, _ALL),
     # Strain-wave gears ripple twice a turn of the wave generator, at 1:100 two hundred times a turn
@@ -88,14 +88,14 @@ _FAULTS = (
     Fault("encoder_drift", "rad/s", "speed of the drift", (0.004, 0.015), 0.025, _ALL),
     # A broken shield or contact: the controller goes on with the last reading.
     Fault("encoder_dropouts", "1", "probability of losing a reading", (0.03, 0.15), 0.30, _ALL),
-    # A resolver whose signal is weak; as built the noise is 0.002 to 0.006 rad/s.
+    # A resolver with a weak signal; as built the noise is 0.002 to 0.006 rad/s.
     Fault("noisy_speed_sensor", "rad/s", "noise that is added", (0.01, 0.05), 0.08, _ALL),
     # A strain gauge that comes off its shaft.
     Fault("torque_sensor_gain", "1", "share of the torque not shown", (0.06, 0.25), 0.40, _LOADED),
     # A load gripped off its place; as built it is within 1 cm of the tool's axis.
-    Fault("shifted_payload", "m", "how far the payload has moved", (0.03, 0.08), 0.12, ()),
+    Fault("shifted_payload", "m", "displacement of the payload", (0.03, 0.08), 0.12, ()),
     # A load that a worn gripper does not hold fast slides to and fro.
-    Fault("loose_payload", "m", "how far the payload can slide", (0.001, 0.006), 0.010, ()),
+    Fault("loose_payload", "m", "free travel of the payload", (0.001, 0.006), 0.010, ()),
 )
 FAULTS = {fault.name: fault for fault in _FAULTS}
 """All faults by name."""
@@ -108,7 +108,7 @@ that knocks."""
 
 
 def find_fault(name: str) -> Fault:
-    """Return a fault by its name; a TaskError if there is none."""
+    """Return a fault by its name; a TaskError if the name is unknown."""
     if name not in FAULTS:
         near = nearest_name(name, FAULTS)
         raise TaskError(f"no fault {name!r}, allowed: {', '.join(FAULTS)}{near}")
@@ -116,7 +116,7 @@ def find_fault(name: str) -> Fault:
 
 
 class FaultClass(NamedTuple):
-    """A fault in a joint: what a diagnosis distinguishes."""
+    """A fault in a joint, as a class of a diagnosis."""
 
     fault: str
     """Name of the fault, or ``healthy``."""
@@ -167,7 +167,7 @@ _MOST_SEED = 2**53 - 1  # seeds are hashed as doubles
 
 
 def _uniform(low: float, high: float, size: int = NUM_JOINTS) -> dict[str, Any]:
-    """Return how a quantity is drawn in a series: for each joint, or one for the machine."""
+    """Return the distribution of a quantity in a series: for each joint, or one for the machine."""
     return {"drawn": (low, high, size)}
 
 
@@ -218,7 +218,7 @@ class Machines:
 
 
 def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0) -> Machines:
-    """Return the first machines of a split: the same for the same seed, whatever their count.
+    """Return the first machines of a split: the same for the same seed and any count.
 
     Args:
         count: Number of machines N.
@@ -261,8 +261,8 @@ _PLAYS = (*GEARS, GRIP)
 _SCENE = Path(scene.__file__).with_name("reach.xml")
 
 _RIGID_ARMATURE = 1e8
-"""kg m^2, or kg for the grip: so much inertia against relative motion that there is none.  It costs
-no constraint and no smaller time step, and adds nothing to what moves as one."""
+"""kg m^2, or kg for the grip: inertia against relative motion that makes a play rigid.  It needs no
+constraint and no smaller time step, and adds no inertia to common motion."""
 _PLAY_DAMPING = np.array([*(0.5 * ROTOR_RATIO), 1.0])
 """N m s/rad, or N s/m for the grip: damping of a gear with play or of a slack belt, (P,)."""
 _JOINT_DAMPING_NMS_PER_RAD = 1.0
@@ -323,7 +323,7 @@ def _joints(model: Any, names: Sequence[str]) -> np.ndarray:
 
 
 # Joint 1 to 7.  Each follows a slow swing, which reverses often enough to show dry friction and
-# play, and a fast tremble on top, which shows what gives way.  No two joints share a frequency, so
+# play, and a fast tremble on top, which shows compliance.  No two joints share a frequency, so
 # their effects can be separated.  Together at most 2.1 rad/s in joints 1 to 4 and 2.6 rad/s in the
 # wrist, as the arm allows.
 _SWING_RAD = np.array([0.40, 0.20, 0.16, 0.20, 0.17, 0.14, 0.13])
@@ -376,9 +376,9 @@ def _differentiate(periodic: np.ndarray) -> np.ndarray:
 
 GEAR_RATIO = 100
 RIPPLES_PER_TURN = 2 * GEAR_RATIO
-"""Of the joint: a strain-wave gear meshes twice a turn of its wave generator."""
+"""Ripples per turn of the joint: a strain-wave gear meshes twice a turn of its wave generator."""
 CHIPS_PER_TURN = 20
-"""How often a chipped tooth of an intermediate wheel meshes in a turn of the joint."""
+"""Number of times that a chipped tooth of an intermediate wheel meshes in a turn of the joint."""
 _CHIP_WIDTH_RAD = 0.008
 """Angle of the joint from the middle of the chip to its greatest torque."""
 
@@ -396,7 +396,7 @@ al., "An extended friction model to capture load and temperature effects in robo
 2010.  The size is an assumption."""
 
 _BRAKES_NM = 1e4
-_SETTLING_STEPS = 25  # 0.1 s: what hangs against an end stop sinks in as far as it carries it
+_SETTLING_STEPS = 25  # 0.1 s: a part that hangs against an end stop sinks in until it is carried
 _SPEEDS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """After a step, positions and speeds are those of its end, torques and accelerations of its start:
 just the quantities that are recorded of one sample."""
@@ -487,11 +487,11 @@ class Simulation:
         batch.set_const()
 
     def _stand_still(self) -> None:
-        """Put the motors on the marks; their brakes hold them until what is loose lies at rest."""
+        """Put the motors on the marks; their brakes hold them until loose parts are at rest."""
         batch, home = self.batch, health_check().position_rad[0]
         batch.reset()
         self._position[:, self._motors] = home
-        for _ in range(3):  # what gives way changes the posture, and so the weight that it carries
+        for _ in range(3):  # compliance changes the posture, and so the weight that it carries
             batch.forward(stage=_SPEEDS_CURRENT)
             load = batch.bind("qfrc_bias")[:, self._plays]
             self._position[:, self._plays] = (
@@ -539,7 +539,7 @@ class Simulation:
         self._friction[:, motors] = self._friction_nm + rubbing_nm
         self.batch.bind("qfrc_applied")[:, motors] = rotor_nm
         self.batch.step(nstep=1, stage=_SPEEDS_CURRENT)
-        # Through the gear passes what the rotor and its friction leave.  MuJoCo's implicit
+        # The gear passes the torque that rotor and friction leave.  MuJoCo's implicit
         # integrator damps by the speed after the time step.
         next_velocity = self._velocity[:, motors]
         gained = (next_velocity - velocity) * SAMPLES_PER_S  # rad/s^2

@@ -40,16 +40,16 @@ _MISSING = ["", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL"
 
 Kind = Literal["number", "text", "date"]
 Choose = Callable[[Sequence[str]], Mapping[str, Kind]]
-"""Returns which columns of a table are read, by name, and what they hold; may raise TableError."""
+"""Returns the columns of a table to read, by name, and their kinds; may raise TableError."""
 
 
 class TableError(ValueError):
-    """A table is not what it must be; the message does not name the file."""
+    """A table is not valid; the message does not name the file."""
 
 
 @contextmanager
 def errors_as(kind: type[ValueError], path: Path | str) -> Iterator[None]:
-    """Turn errors of reading into one kind whose messages name a file or a folder."""
+    """Turn errors of reading into one kind, with messages that name a file or a folder."""
     try:
         yield
     except kind:
@@ -79,7 +79,7 @@ class TableReader:
             self._folder.cleanup()
 
     def read(self, folder: Folder, name: str, choose: Choose, way_out: str = "") -> pd.DataFrame:
-        """Read a table.  Its index, called "line" or "row", says where rows stand in the file.
+        """Read a table.  Its index, called "line" or "row", is the place of rows in the file.
 
         CSV is UTF-8.  Semicolons, tabulators, commas or else spaces separate cells.  Decimal commas
         are recognised.  Lines that begin with # are comments.  Where the first line holds only
@@ -89,13 +89,13 @@ class TableReader:
             folder: Where it is.
             name: The file; Parquet if it ends in .parquet.
             choose: Chooses the columns.
-            way_out: What to do about a cell that is no number.
+            way_out: Advice for a cell that is no number.
 
         Returns:
             The columns: float64, NaN where a cell is empty; text; or dates.
 
         Raises:
-            TableError: It is not what it must be.
+            TableError: It is not valid.
             OSError: It cannot be read.
             FolderError: It is no regular file, or too long.
         """
@@ -137,7 +137,7 @@ def read_frame(frame: pd.DataFrame, choose: Choose, way_out: str = "") -> pd.Dat
     """Read a DataFrame as its CSV is read; rows count from 1.
 
     Raises:
-        TableError: It is not what it must be.
+        TableError: It is not valid.
     """
     return _read(io.BytesIO(frame.to_csv(index=False).encode()), "row", choose, way_out)
 
@@ -148,11 +148,11 @@ def refuse(table: pd.DataFrame, bad: Any, column: str, way_out: str) -> None:
     Args:
         table: The table.
         bad: Whether each row is, (R,) bool.
-        column: Where its value stands.
-        way_out: What is allowed, and what to do.
+        column: Column of its value.
+        way_out: Allowed values, and advice.
 
     Raises:
-        TableError: One is bad.
+        TableError: A row is bad.
     """
     if np.any(bad):
         row = int(np.argmax(bad))
@@ -167,10 +167,10 @@ def require_bounded(numbers: pd.DataFrame, most: float, missing: str | None) -> 
     Args:
         numbers: Columns of a table.
         most: The largest absolute value.
-        missing: What to do about a missing number; None if they may be missing.
+        missing: Advice for a missing number; None if numbers may be missing.
 
     Raises:
-        TableError: There is one.
+        TableError: A number is refused.
     """
     for name in numbers:
         values = numbers[name].to_numpy()

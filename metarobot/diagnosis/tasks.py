@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 QUERIES = 5
-"""Recordings of each label that a task asks for, at most."""
+"""Greatest number of queries of each label in a task."""
 MOST_FOLDS, BLOCKS = 5, 3
 """Parts that are held out in turn: of machines at most, and of the recordings of one machine."""
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What learners read of R recordings."""
+    """Inputs of learners for R recordings."""
 
     features: np.ndarray
     """Standardised, (R, F)."""
@@ -27,7 +27,7 @@ class Data:
     machine: np.ndarray
     """(R,) str."""
     group: np.ndarray
-    """What must not be parted, as the windows of a file: (R,) str."""
+    """Groups that no split may separate, such as the windows of a file: (R,) str."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -59,8 +59,8 @@ def draw_tasks(data: Data, shots: int, way: int, count: int, seed: int) -> list[
         data: Recordings.
         shots: K, groups of each label that are examples.
         way: Labels of a task, at most.
-        count: Tasks.
-        seed: Of the draws.
+        count: Number of tasks.
+        seed: Seed of the draws.
 
     Returns:
         The tasks; none where there are too few recordings.
@@ -98,7 +98,7 @@ def _pools(label: np.ndarray, unit: np.ndarray, part: np.ndarray, shots: int) ->
 
 
 def without_labels(tasks: Sequence[Task]) -> list[Task]:
-    """Return tasks without the examples of their last label, whose queries alone are asked.
+    """Return tasks with queries of their last label only, and without its examples.
 
     Those of two labels are left out.
     """
@@ -112,7 +112,7 @@ def without_labels(tasks: Sequence[Task]) -> list[Task]:
 
 
 def leave_out_in_turn(examples: Data) -> list[Task]:
-    """Return up to five tasks, each of which asks for some examples by means of the others."""
+    """Return up to five tasks, each with some examples as queries and the others as examples."""
     turn = np.zeros(len(examples), int)
     for label in examples.labels:
         rows = np.flatnonzero(examples.label == label)
@@ -127,7 +127,7 @@ def leave_out_in_turn(examples: Data) -> list[Task]:
 
 
 def folds(data: Data) -> list[np.ndarray]:
-    """Return which recordings are held out in turn, (R,) bool each.
+    """Return the masks of recordings that are held out in turn, (R,) bool each.
 
     These are machines, in five parts at most.  Of one machine they are thirds of each label, of
     recordings that follow each other: neighbours are alike.

@@ -37,7 +37,7 @@ from metarobot.envs.disturbances import keys_of, normals, uniforms
 MOST_CYCLES = 600
 CYCLES_BETWEEN_CHECKS = 6
 HIGHEST = 1.5
-"""All faults allow a severity as high, over the highest that a job tolerates."""
+"""Greatest severity, over the highest that a job tolerates; all faults allow it."""
 WORN_JOINTS = (2, 4)
 """The shoulder and the elbow carry most of the weight."""
 
@@ -47,11 +47,12 @@ MACHINE_SPREAD, PART_SPREAD = 0.35, 0.12
 Assumptions.  Draws beyond `MOST_SPREADS` of them are moved there."""
 MOST_SPREADS = 2.0
 LOAD_EXPONENT = -0.5
-"""Of life over payload.  A bearing alone would have -3 (ISO 281); the arm itself is most of it."""
+"""Exponent of life over payload.  A bearing alone would have -3 (ISO 281); the arm itself is most
+of the load."""
 NOMINAL_PAYLOAD_KG = 0.6
 
 GAMMA_SHAPE = 25.0
-"""Of the gamma process at its expected end; its scale is the inverse."""
+"""Shape of the gamma process at its expected end; its scale is the inverse."""
 
 TOLERATED = (0.6, 1.0)
 """Least and greatest severity that a machine's job tolerates, over the highest of training: gluing
@@ -118,9 +119,9 @@ class Parts:
     machines: Machines
     """M machines."""
     keys: np.ndarray
-    """Of the random numbers of each, (M,) uint64."""
+    """Key of the random numbers of each, (M,) uint64."""
     fault: np.ndarray
-    """Name of the fault that the wear is, (M,) of strings."""
+    """Name of the fault that grows with wear, (M,) of strings."""
     joint: np.ndarray
     """Number of its joint, (M,)."""
     most: np.ndarray
@@ -172,7 +173,7 @@ def wear_table(count: int, split: MachineSplit = "train", *, seed: int = 0) -> p
     Args:
         count: Machines M.
         split: ``train`` or ``test``; no machine is in both.
-        seed: Of the series, and of the sensors' noise.
+        seed: Seed of the series, and of the sensors' noise.
 
     Returns:
         Columns ``unit``, ``cycle``, ``payload_kg``, the 63 indicators and ``event``, which is 1:
@@ -219,8 +220,9 @@ INDICATORS = (
     "torque above 20 Hz (log N m)",
     "unplanned speed (log rad/s)",
 )
-"""Of each joint.  Least squares split the commanded less the delivered torque into dry friction,
-viscous damping, inertia of the rotor, the share lost by the drive, and ripple of the teeth."""
+"""Indicators of each joint.  Least squares split the commanded less the delivered torque into dry
+friction, viscous damping, inertia of the rotor, the share lost by the drive, and ripple of the
+teeth."""
 
 _STANDSTILL_RAD_PER_S = 0.02
 """Dry friction changes its sign over about so much speed: the noise of the sensor."""

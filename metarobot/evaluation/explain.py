@@ -508,7 +508,7 @@ def _task_beliefs(
                 tuple(Band(**dict(zip(_BAND, b[row], strict=True))) for b in stage)
                 for stage in bands
             ),
-            is_used=tuple(bool(belief.is_used[row]) for belief in beliefs),
+            is_used=tuple(bool(belief.gate_open[row]) for belief in beliefs),
         )
         for row in range(len(tasks))
     ]

@@ -103,7 +103,7 @@ class Descent(NamedTuple):
     params: Params
     """Each leaf in its own shape."""
     moments: AdamState
-    """Those of Adam."""
+    """Moments of Adam."""
     losses: list[float]
     """Mean loss over the tasks before each step."""
 
@@ -137,9 +137,9 @@ def descend(
         per_task_gradients: Maps parameters and the number of a step to loss and gradient of every
             task of all processes, (N, 1 + P).
         params: Each leaf in its own shape.
-        moments: Those of Adam so far.
-        num_steps: Steps that are taken.
-        learning_rate: Of a step, by the moments before it.
+        moments: Moments of Adam so far.
+        num_steps: Number of steps.
+        learning_rate: Maps the moments before a step to its learning rate.
     """
     losses = []
     for step in range(num_steps):
@@ -163,9 +163,9 @@ def adam_update(
 ) -> tuple[Params, UpdateReport, AdamState]:
     """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch, at most.
 
-    A step that would lead farther than `outer_max_kl` from the policies that the data are from is
-    not taken, and those after it are half as long: ratios that are clipped end the gradient of an
-    action, and bound no policy.  As `trpo_update`; it returns the new moments too.
+    A step that would move farther than `outer_max_kl` from the policies that collected the data is
+    not taken, and later steps are half as long: clipping ends the gradient of an action, but
+    bounds no policy.  As `trpo_update`; it returns the new moments too.
     """
     rows, old = per_task_gradients(objective, params, batch, workers)
     if rejected := rejected_rows(rows):

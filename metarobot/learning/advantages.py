@@ -3,9 +3,9 @@
 Masks are 1 on the first steps of an episode and 0 afterwards: nothing counts, or is bootstrapped
 from, once the mask is 0.
 
-A value baseline fits a task's own few episodes too well, and then says little about which actions
-were better than expected. So the fit of each task counts the mean over all tasks of meta-training
-as some episodes more: as many as predict best those of its episodes that are left out of the fit.
+A value baseline overfits the few episodes of a task, and then its advantages are uninformative. So
+the fit of each task counts the mean over all tasks of meta-training as additional episodes; their
+number is the one that best predicts episodes of the task that are left out of the fit.
 
 Source of the prior: Stone 1974, "Cross-validatory choice and assessment of statistical
 predictions".
@@ -27,7 +27,7 @@ from metarobot.policies.value_baseline import (
 )
 from metarobot.rollout.episodes import Episodes
 
-_TINY = 1e-8  # keeps a task whose advantages are all equal finite
+_TINY = 1e-8  # keeps a task with equal advantages finite
 
 
 def discounted_returns(r_t: Tensor, mask_t: Tensor, discount: float) -> Tensor:
@@ -92,8 +92,8 @@ def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Ten
     """Divide all advantages (N, E, T) by their root mean square over the whole meta-batch.
 
     The meta-objective is the mean return over tasks, so a meta-update must keep the proportions
-    between tasks: a scale for each would count a task in which little is at stake as much as one in
-    which everything is, and train another objective than the one reported.  A task with a number
+    between tasks: a scale for each would weight tasks with small and with large differences of the
+    return alike, and train another objective than the one reported.  A task with a number
     that is not finite stays so, and does not spoil the scale of the others.
     """
     sums = torch.stack([a_t.square().sum((1, 2)), mask.sum((1, 2))], dim=1)
@@ -113,13 +113,13 @@ def _backward_sum(x_t: Tensor, mask_t: Tensor, decay: float) -> Tensor:
 
 
 STRENGTHS = (0.03, 0.3, 3.0, 30.0)
-"""Episodes that the prior may count as."""
+"""Candidate numbers of episodes that the prior counts as."""
 
 STRENGTH_OF_ONE = 3.0
-"""Episodes that it counts as where there is no other episode to predict."""
+"""Number of episodes that it counts as for a task with a single episode."""
 
 LEARNING_RATE = 0.3
-"""Weight of a new meta-batch in the prior: with its hundreds of episodes, θ may be followed
+"""Weight of a new meta-batch in the prior; hundreds of episodes allow a high one, which follows θ
 closely."""
 
 
@@ -137,10 +137,10 @@ def episode_moments(policy: GaussianPolicy, episodes: Episodes, discount: float)
     return torch.cat(parts) / episodes.num_episodes
 
 
-def weighed_prior(
+def weighted_prior(
     policy: GaussianPolicy, episodes: Episodes, discount: float, prior: Tensor
 ) -> Tensor:
-    """Return the prior of one episode (N, F, F + 1), as often as it counts on each task."""
+    """Return the prior of one episode times its strength on each task, (N, F, F + 1)."""
     returns = discounted_returns(episodes.rewards, episodes.mask, discount)
     prior, parts = prior.double(), []
     for tasks in chunks_of_steps(episodes.rewards):
@@ -151,7 +151,7 @@ def weighed_prior(
 
 
 def _strengths(features: Tensor, returns: Tensor, mask: Tensor, prior: Tensor) -> Tensor:
-    """Return as how many episodes the prior counts on each task, (N,)."""
+    """Return the number of episodes that the prior counts as on each task, (N,)."""
     shape = mask.shape[:2]
     each = normal_equations(features.flatten(0, 1), returns.flatten(0, 1), mask.flatten(0, 1))
     others = each.unflatten(0, shape)

@@ -1,8 +1,8 @@
 """The processes that share one training run: each holds some tasks of the meta-batch.
 
-What the update needs from all tasks is gathered, one row a task, in the order of the tasks, and
-summed by every process alike.  No sum depends on how the tasks are shared out, so neither do the
-parameters.
+The numbers that the update needs from all tasks are gathered, one row a task, in the order of the
+tasks, and every process computes the same sums.  So sums and parameters do not depend on the
+assignment of tasks to processes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WorkerError(ValueError):
 
 
 class Workers:
-    """The processes of a run, as seen from one of them; a run alone is the case of one process.
+    """The processes of a run, as seen from one of them; a run may have a single process.
 
     Args:
         rank: Number of this process.
@@ -54,7 +54,7 @@ class Workers:
         several = [n for n in range(2, num_tasks // 2 + 1) if num_tasks % n == 0]
         allowed = [1, *several]
         if self.count not in allowed:
-            # A batch of one matrix takes another path through the libraries, and rounds otherwise.
+            # A batch of one matrix takes another path through the libraries, with other rounding.
             raise WorkerError(
                 f"{self.count} processes cannot share {num_tasks} tasks equally, at least two "
                 f"each: allowed are {', '.join(map(str, allowed))} processes"
@@ -93,7 +93,7 @@ class Workers:
     def broadcast(self, data: bytes | None) -> bytes | None:
         """Return the bytes of the first process; the others' argument is ignored.
 
-        Only bytes travel: what is received is parsed like a file, and never unpickled.
+        Only bytes travel: the receiver parses them like a file, and never unpickles.
         """
         if self.count == 1:
             return data
@@ -132,7 +132,7 @@ def join_workers() -> Iterator[Workers]:
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     # torchrun keeps one store through its restarts, and with it the addresses of processes that
-    # have died.  So those of each start meet under a name of their own.
+    # have died.  So the processes of each start meet under a prefix of their own.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(host, port, count, is_master=False, timeout=_TIMEOUT)
     store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
@@ -144,7 +144,7 @@ def join_workers() -> Iterator[Workers]:
 
 
 def restarted_by_torchrun() -> bool:
-    """Whether torchrun has started these processes anew, because one of them had died."""
+    """Whether torchrun has restarted these processes after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
@@ -153,7 +153,7 @@ def running_mean(known: Tensor, samples: Tensor, rate: float, least: float = -ma
 
     Args:
         known: The mean so far (...), 0 while it is unknown.
-        samples: One of every task, (N, ...); those that are not finite are left out.
+        samples: Sample of every task, (N, ...); those that are not finite are left out.
         rate: Weight of the meta-batch, unless it is the first.
         least: Lower bound of the mean of a meta-batch.
     """

@@ -29,7 +29,7 @@ from metarobot.rollout.seeding import Phase, numpy_generator
 
 _PARAMS, _ADAM = "params.", "adam."
 _STEP_SIZES, _PROTOTYPES, _COUNTS = ".step_sizes.", ".prototypes", ".counts"
-"""Beside the parameters of a module, whose names never begin with a dot."""
+"""Names of further leaves; names of a module's parameters never begin with a dot."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class FewShotTasks:
 
 
 SampleTasks = Callable[[np.random.Generator], FewShotTasks]
-"""Draws a meta-batch; all of its chance comes from the generator."""
+"""Draws a meta-batch; all of its randomness comes from the generator."""
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (S, ...) and targets (S, ...) of one task to a loss for each example, (S,)."""
@@ -112,7 +112,7 @@ class LearnerOptions(Checked):
     outer_lr: float = number(1e-3, 1e-8, 10.0)
     """Learning rate of Adam."""
     seed: int = integer(0, 0, 2**32 - 1)
-    """Of the meta-batches. That of the module's initial parameters is its maker's."""
+    """Seed of the meta-batches; the module comes with its initial parameters."""
 
 
 OptionsT = TypeVar("OptionsT", bound=LearnerOptions)
@@ -126,8 +126,8 @@ class Learner(ABC, Generic[OptionsT]):
             require no gradient are used, and neither trained nor adapted. Its forward pass takes
             one tensor, changes no buffer, draws no random numbers and has no recurrent layer of
             torch.
-        loss: What is lowered, of each example.
-        options: How.
+        loss: Loss of each example, to be minimised.
+        options: Options of the learner.
 
     Raises:
         ValueError: A layer of the module cannot be vectorised over tasks.
@@ -192,11 +192,11 @@ class Learner(ABC, Generic[OptionsT]):
     ) -> list[float]:
         """Take meta-updates, each on a meta-batch of its own; return the mean losses before each.
 
-        The seed and the number of an update name the generator of its meta-batch. So fitting twice
+        The seed and the number of an update determine its meta-batch. So fitting twice
         for 100 updates equals fitting for 200.
 
-        With held-out tasks, training stops early, and the learner goes back to the update after
-        which it adapted best to them, or to where it began: it is never worse on them than before.
+        With held-out tasks, training stops early, and the learner returns to the parameters that
+        adapted best to them, the initial ones included: it is never worse on them than before.
 
         Args:
             sample_tasks: Draws a meta-batch.
@@ -207,7 +207,7 @@ class Learner(ABC, Generic[OptionsT]):
 
         Raises:
             ValueError: A number is not finite; the updates before are kept, or the best of them.
-                There is nothing to train, or no such number of updates.
+                Or the module has no parameter to train, or the number of updates is negative.
         """
         require_count("num_updates", num_updates)
         require_count("patience", patience)
@@ -268,12 +268,12 @@ class Learner(ABC, Generic[OptionsT]):
         return AdaptedModel(self, self.adapt_params(theta, support))
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that further meta-training depends on, besides the options."""
+        """Return the state of meta-training, without the options."""
         adam = self._moments.to_tensors()
         return with_prefix(_PARAMS, self.params) | with_prefix(_ADAM, adam)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.params = under_prefix(_PARAMS, state)
         self._moments = AdamState.from_tensors(under_prefix(_ADAM, state))
 
@@ -282,7 +282,7 @@ class Learner(ABC, Generic[OptionsT]):
         save_tensors(path, self.state(), self.facts())
 
     def load(self, path: Path) -> Self:
-        """Go on from a file that a learner of the same kind, module and options has saved."""
+        """Continue from a file of a learner with the same kind, module and options."""
         own_state, own = self.state(), self.facts()
         shapes = {name: tuple(leaf.shape) for name, leaf in own_state.items()}
         dtypes = {name: leaf.dtype for name, leaf in own_state.items()}
@@ -310,7 +310,7 @@ class AdaptedModel(NamedTuple):
     learner: Learner[Any]
     """Learner of the models."""
     params: Params
-    """Of each model, leaves (N, ...)."""
+    """Parameters of each model, leaves (N, ...)."""
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
@@ -432,14 +432,14 @@ class ReptileOptions(MamlOptions):
     """Options of Reptile."""
 
     num_adaptation_steps: int = integer(5, 1, 1000)
-    """K, adaptation steps on each task. A single one is joint training: what is more grows with the
-    pairs of steps."""
+    """K, adaptation steps on each task. A single one is joint training: learning to adapt grows
+    with the number of pairs of steps."""
     first_order: bool = fixed(True)
     """Reptile takes no derivative through a step."""
 
 
 class Reptile(Maml):
-    """Takes θ - φ_n for a gradient, with φ_n the end of K adaptation steps on task n.
+    """Uses θ - φ_n as the gradient, with φ_n the end of K adaptation steps on task n.
 
     The steps take turns on blocks of as many examples as there are in the support: first these,
     then the query examples.
@@ -452,7 +452,7 @@ class Reptile(Maml):
         """Return the loss of the query after adapting to the support, and θ - φ_n, (N, 1 + P)."""
         theta = repeat_params(params, tasks.support.num_tasks)
         size, query = tasks.support.num_examples, tasks.query
-        starts = range(0, query.num_examples - size + 1, size)  # what is left over is not used
+        starts = range(0, query.num_examples - size + 1, size)  # a remainder is not used
         blocks = [tasks.support, *(query.part(first, first + size) for first in starts)]
         turns = [blocks[k % len(blocks)] for k in range(self.options.num_adaptation_steps)]
         ends = self.take_steps(theta, turns)
@@ -481,7 +481,7 @@ class PrototypicalNetwork(Learner[LearnerOptions]):
         return {**params, _PROTOTYPES: centres, _COUNTS: belongs.sum(-1)}
 
     def losses(self, adapted: Params, examples: Examples) -> Tensor:
-        """Return the mean loss of every task, (N,), whose queries have classes with support."""
+        """Return the mean loss of every task, (N,); all classes of queries need support."""
         _require_classes(examples)
         counts = pad(adapted[_COUNTS], (0, 1))  # 0 for classes beyond C
         without = counts.gather(1, examples.targets.clamp(max=counts.shape[1] - 1)) == 0  # (N, Q)
@@ -501,7 +501,7 @@ class PrototypicalNetwork(Learner[LearnerOptions]):
 
 
 def _require_classes(examples: Examples) -> None:
-    """Refuse targets that are no integers, not one an example, or below 0."""
+    """Refuse targets that are no integers, not one per example, or below 0."""
     targets = examples.targets
     if targets.dtype != torch.int64 or targets.ndim != 2 or int(targets.min()) < 0:
         raise ValueError(
@@ -511,7 +511,7 @@ def _require_classes(examples: Examples) -> None:
 
 
 def _require_vectorisable(module: nn.Module) -> None:
-    """Refuse a layer that one call cannot compute for all tasks, by what to take instead."""
+    """Refuse a layer that cannot be vectorised over tasks; the error names an alternative."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.RNNBase | nn.LSTMCell):
             why = "torch cannot vectorise it over tasks; take a convolution over time"

@@ -2,26 +2,27 @@
 
 `PolicyLoss` is the loss of a policy on its episodes; few-shot learners have that of any module.
 
-How much of a step is taken
----------------------------
-The step d of a task is the mean of the steps d_e that its E episodes ask for, so their spread tells
-its noise. Of a noisy step, the part
+Shrinkage of a step
+-------------------
+The step d of a task is the mean of the steps d_e of its E episodes, so their spread measures its
+noise. Of a noisy step, the part
 
     s = S / (S + V),    V = σ² / E,    σ² the variance of a d_e, summed over parameters,
 
-comes nearest to the step without noise, whose squared length is S: Wiener's factor. With a task's
+comes nearest to the step without noise, where S is the squared length of the latter: Wiener's
+factor. With a task's
 own estimate max(0, |d|² - V) of S, s is the factor of James and Stein: where V exceeds |d|², no
-step is taken. Few episodes tell little about σ² and S, so what meta-training has found on all tasks
-counts as much as `PRIOR_EPISODES` episodes more.
+step is taken. A few episodes estimate σ² and S badly, so the estimates of meta-training over all
+tasks count as `PRIOR_EPISODES` additional episodes.
 
-A later step starts nearer to its end than the first, but with normalised advantages it is as long.
-So it is divided by 1 + the sum of all s before. Where every step is taken whole, the result is the
-mean of where they lead, in which their noise averages out.
+A later step starts nearer to the optimum than the first, but with normalised advantages it is as
+long. So it is divided by 1 + the sum of all s before. If every s is 1, the result is the mean of
+the ends of all steps, which averages out their noise.
 
 Source: James and Stein 1961, "Estimation with quadratic loss"; Efron and Morris 1973, "Stein's
-estimation rule and its competitors: an empirical Bayes approach", for what is learned from all
+estimation rule and its competitors: an empirical Bayes approach", for the estimates from all
 tasks; the pooled variance, Smyth 2004, doi:10.2202/1544-6115.1027; Robbins and Monro 1951, "A
-stochastic approximation method", for steps whose lengths fall so.
+stochastic approximation method", for the decay of the step length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ from metarobot.policies import Params, ReactivePolicy, log_prob
 from metarobot.rollout.episodes import Episodes
 
 STEP_VARIANCE = "step_variance"
-"""Leaf (1,): variance of the adaptation step that one episode alone asks for, summed over the
+"""Leaf (1,): variance of the adaptation step of a single episode, summed over the
 parameters that adapt. 0 while it is unknown."""
 
 STEP_SIGNAL = "step_signal"
@@ -44,8 +45,7 @@ STEP_SIGNAL = "step_signal"
 tasks. 0 while it is unknown."""
 
 STEPS_TAKEN = "steps_taken"
-"""Leaf (1,): adaptation steps taken so far, each counted as the part of it that was taken. 0 before
-adapting."""
+"""Leaf (1,): adaptation steps taken so far, each counted by its factor s. 0 before adapting."""
 
 VALUE_PRIOR = "value_prior"
 """Leaf (F, F + 1): XᵀX and XᵀR of the value baseline's fit to one episode, side by side, the mean
@@ -80,11 +80,11 @@ def lvc(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> T
 
 
 def dice(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)), whose value is 1.
+    """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)) of value 1.
 
-    It has the gradient of `lvc`, and a Hessian that counts how an action changes the odds of what
-    follows: without bias over whole episodes, where the others leave out products of different
-    steps; at the price of more variance.
+    It has the gradient of `lvc`, and a Hessian that includes the effect of an action on the odds of
+    later actions: unbiased over whole episodes, where the others leave out products of different
+    steps, but with more variance.
 
     Source: Foerster et al. 2018, DiCE, arXiv:1802.05098, with advantages as in Farquhar et al.
     2019, Loaded DiCE, arXiv:1909.10549.
@@ -95,9 +95,8 @@ def dice(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> 
     return (torch.exp(until_now) - torch.exp(until_now - change)) * advantages
 
 
-# The gradient of all is ∇ log π_θ · A where the parameters are those that collected the episodes.
-# They differ in their Hessians, of which ∇² log π · A alone would be a biased one, and elsewhere,
-# as in a line search over θ.
+# All have the gradient ∇ log π_θ · A at the parameters that collected the episodes.  They differ in
+# their Hessians, where ∇² log π · A alone would be biased, and at other θ, as in a line search.
 OBJECTIVES: dict[InnerObjective, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "lvc": lvc,
     "likelihood_ratio": likelihood_ratio,
@@ -128,7 +127,7 @@ class PolicyLoss(NamedTuple):
         return -(self.weights * objective).sum()
 
     def gradients_of_episodes(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return the part of every episode in ∇ L_n: leaves (N, E, ...), whose sums it is.
+        """Return the part of every episode in ∇ L_n, leaves (N, E, ...), with ∇ L_n as their sum.
 
         Every episode gets its own copy of the parameters, so one reverse pass gives all parts.
         """
@@ -151,10 +150,10 @@ PRIOR_EPISODES = 4.0
 """Degrees of freedom of the learned variance and signal; E episodes have E - 1."""
 
 LEARNING_RATE = 0.1
-"""Weight of a new meta-batch in what is learned: it follows θ within some ten of them."""
+"""Weight of a new meta-batch in the estimates: they follow θ within about ten meta-batches."""
 
 _LEAST = 1e-12
-"""Learned where there is nothing: 0 would be unknown."""
+"""Least learned value: 0 stands for unknown."""
 
 
 class StepMoments(NamedTuple):
@@ -188,7 +187,7 @@ class StepMoments(NamedTuple):
     def factors(self, variance: Tensor | None = None, signal: Tensor | None = None) -> Tensor:
         """Return s of every task, (N,); 0 where σ² is unknown.
 
-        `variance` σ² and `signal` S are from meta-training (N, 1), 0 where unknown; None for none.
+        `variance` σ² and `signal` S are from meta-training (N, 1), 0 where unknown, or None.
         """
         freedom = (self.num_episodes - 1.0).clamp(min=0.0)
         deviations, known = _with_learned(self.deviations, freedom, variance)
@@ -196,13 +195,13 @@ class StepMoments(NamedTuple):
         own = torch.relu(self.length - noise)
         total, weight = _with_learned(freedom * own, freedom, signal)
         share = total / weight.clamp(min=1.0)
-        # `where` differentiates both of its branches: that which is not taken must stay finite.
+        # `where` differentiates both of its branches: the unused one must stay finite.
         learned = (known > 0.0) & (share > 0.0)
         return torch.where(learned, share / torch.where(learned, share + noise, 1.0), 0.0)
 
 
 def _with_learned(total: Tensor, freedom: Tensor, learned: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Add what was learned to a sum and to its degrees of freedom, where it is known, (N,) each."""
+    """Add the learned value, where known, to a sum and to its degrees of freedom, (N,) each."""
     if learned is None:
         return total, freedom
     prior = learned.detach().squeeze(1)
@@ -260,7 +259,7 @@ def adapt_shrunk(
 
     s_n shrinks the step by its noise and by the steps already taken, see above.  The leaves
     `STEP_VARIANCE` and `STEP_SIGNAL` hold the estimates of meta-training, and `STEPS_TAKEN` the
-    steps taken, if there are such leaves.  A task whose mask selects no step stays as it was.
+    steps taken, if there are such leaves.  A task without a counted step stays as it was.
     """
     steps, moments = measured_steps(loss, params, step_sizes)
     lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
@@ -288,8 +287,8 @@ def measured_steps(
 ) -> tuple[Params, StepMoments]:
     """Return α ∇ L_n of every task, leaves (N, ...), and the moments of its episodes' steps.
 
-    Lengths are those of steps, not of gradients: where leaves have different α, what counts is how
-    far they move.
+    Lengths are those of steps, not of gradients: with a different α for each leaf, the movement
+    counts.
     """
     parts = loss.gradients_of_episodes(params, [*(sizes := _size_of_each(params, step_sizes))])
     for name, size in sizes.items():

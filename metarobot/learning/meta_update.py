@@ -1,7 +1,7 @@
 """A meta-update: its data and report, objectives, and their gradient for each task.
 
 Every task has its own copy of θ, so that one reverse pass gives the gradient of every task. The
-rows of all processes are gathered, and their mean does not depend on who held which task.
+rows of all processes are gathered, and their mean does not depend on the assignment of tasks.
 
 Tasks are computed in chunks, which bound the memory. The numbers of a task depend on no other task,
 and not on how many tasks are computed together, as long as there are two: a batch of one matrix
@@ -82,13 +82,13 @@ class UpdateReport(NamedTuple):
     """Step lengths tried; 0 where there is no line search."""
     accepted: bool
     rejected_tasks: tuple[int, ...] = ()
-    """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
+    """Tasks of the meta-batch with a non-finite loss or gradient: one stops the update."""
     encoder_loss: float | None = None
-    """Of a task encoder, before its part of the update; None where there is none to learn."""
+    """Loss of a task encoder before its part of the update; None without an encoder."""
 
     @classmethod
     def rejection(cls, rejected_tasks: tuple[int, ...]) -> "UpdateReport":
-        """Report an update that these tasks have stopped before it began."""
+        """Report an update that was rejected because of these tasks."""
         return cls(math.nan, math.nan, 0.0, 0, False, rejected_tasks)
 
 
@@ -99,7 +99,7 @@ Second derivatives keep about 4 KB of each step for a policy of two layers of 64
 """
 
 STEPS_KEPT = 2 * STEPS_AT_ONCE
-"""Control steps whose graphs are kept from one Fisher product to the next."""
+"""Greatest number of control steps with graphs kept between Fisher products."""
 
 
 def task_chunks(num_tasks: int, steps_per_task: int) -> list[slice]:
@@ -120,7 +120,7 @@ def chunks_of_batch(batch: MetaBatch) -> list[slice]:
 
 
 def num_kept(batch: MetaBatch) -> int:
-    """Return how many chunks of a meta-batch keep their graphs, the first one always."""
+    """Return the number of chunks of a meta-batch that keep their graphs, at least one."""
     chunks = chunks_of_batch(batch)
     steps = sum(block.rewards.numel() for block in batch.blocks)
     return max(1, len(chunks) * STEPS_KEPT // steps)
@@ -222,12 +222,12 @@ class SurrogateObjective(ABC):
         """θ_n -> π_{θ'_n} on the post-update observations: mean (N, E, T, A), log_std (N, A)."""
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> what the meta-update lowers, for every task (N,), and π_{θ'_n}."""
+        """θ_n -> loss of every task (N,), to be minimised, and π_{θ'_n}."""
         distribution = self.adapted_distribution(params, batch)
         return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
 
     def of_tasks(self, tasks: slice) -> Self:
-        """Return the objective of some tasks: the same, as it holds nothing of any."""
+        """Return the objective of some tasks: itself, as it holds no data of tasks."""
         del tasks
         return self
 
@@ -279,5 +279,5 @@ def losses_and_divergences(
 
 
 def rejected_rows(rows: Tensor) -> tuple[int, ...]:
-    """Return the tasks whose rows (N, ...) hold a number that is not finite."""
+    """Return the tasks with a number that is not finite in their rows (N, ...)."""
     return tuple((~rows.isfinite().all(dim=1)).nonzero().flatten().tolist())

@@ -1,4 +1,4 @@
-"""Prototypes: a task as the mean of what its episodes are embedded as.
+"""Prototypes: a task as the mean embedding of its episodes.
 
 Source: Snell et al. 2017, prototypical networks, arXiv:1703.05175.
 """
@@ -17,7 +17,7 @@ from metarobot.policies.episode_encoder import embed, transition_features
 from metarobot.rollout.episodes import Episodes
 
 TEMPERATURE = 0.1
-"""Squared distance that makes a prototype e times less likely."""
+"""Squared distance at which a prototype is e times less likely."""
 
 NEVER = -1e9
 """Log-odds of a task without a prototype; finite, for the sake of the gradient."""
@@ -37,13 +37,13 @@ class EmbeddingMoments(NamedTuple):
     noise: Tensor
     """Variance of an embedding about that of its task, summed over D, without bias (N,)."""
     spread: Tensor
-    """Samples, whose mean is the variance of tasks about their mean, without bias (N,)."""
+    """Samples with the variance of tasks about their mean as their unbiased mean, (N,)."""
 
 
 def embedding_moments(embeddings: Tensor, counts: Tensor) -> EmbeddingMoments:
     """Measure how embeddings (N, E, D) spread within tasks, and tasks among each other.
 
-    Tasks of which fewer than two episodes count are left out.
+    Tasks with fewer than two counted episodes are left out.
     """
     several = counts.sum(1) > 1.0
     embeddings, counts = embeddings[several], counts[several]
@@ -52,7 +52,7 @@ def embedding_moments(embeddings: Tensor, counts: Tensor) -> EmbeddingMoments:
     noise = (deviations * counts).sum(1) / (number - 1.0)
     squared = (centres - centres.mean(0)).square().sum(-1)
     num_tasks = number.new_tensor(len(centres))
-    # A single task says nothing of how tasks spread: 0 / 0.
+    # A single task has no spread between tasks: 0 / 0.
     spread = squared * num_tasks / (num_tasks - 1.0) - noise / number
     return EmbeddingMoments(centres, noise, spread)
 
@@ -77,8 +77,8 @@ def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:
 def proximity_losses(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """Mean of ‖z - anchor‖² / temperature over the episodes of every task, (N,).
 
-    Distances between embeddings do not say where all of them lie: they would wander, and the
-    policy could not follow.
+    Distances between embeddings leave their common position free: it would drift, and the policy
+    could not follow.
     """
     return (embeddings - anchors).square().sum(-1).mean(1) / TEMPERATURE
 
@@ -98,7 +98,7 @@ def per_task_encoder_gradients(
     Args:
         params: Those of an `EpisodeEncoder`, each leaf in its own shape.
         steps: Features (n, E, T, F) and mask (n, E, T) of this process' tasks.
-        anchors: Where their embeddings should stay near (n, E, D).
+        anchors: Points near which their embeddings should stay, (n, E, D).
         workers: The processes that hold the other tasks.
     """
     mask = steps[1]

@@ -126,10 +126,10 @@ def trpo_update(
     """Improve the initialisation θ within the trust region.
 
     Args:
-        objective: What is improved.
+        objective: Objective to improve.
         params: θ, each leaf in its own shape.
         batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
-        options: The trust region, and how a step within it is found.
+        options: The trust region, and its search.
         workers: The processes that hold the other tasks.
 
     Returns:
@@ -197,10 +197,10 @@ class _Search(NamedTuple):
 def conjugate_gradients(
     product: Callable[[np.ndarray], np.ndarray], b: np.ndarray, iterations: int
 ) -> np.ndarray:
-    """Solve A x = b from x = 0, for a positive definite A, with so many products at most.
+    """Solve A x = b from x = 0, for a positive definite A, with a limited number of products.
 
-    scipy's solver takes its inner products from BLAS, whose sums depend on the number of threads;
-    these do not, and the parameters that come of it are the same on every machine of a kind.
+    scipy's solver takes its inner products from BLAS, where sums depend on the number of threads;
+    these do not, so the parameters are the same on every machine of a kind.
 
     Source: Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
     """

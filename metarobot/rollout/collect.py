@@ -58,10 +58,10 @@ class RolloutEnv(Protocol):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take one control step in every simulation whose episode has not ended.
+        """Take one control step in every simulation with a running episode.
 
         With the autoreset mode DISABLED, one that has ended is held until it is reset: it is
-        neither commanded nor moved, and what is returned for it does not matter.
+        neither commanded nor moved, and its return values are not read.
 
         Args:
             actions: (M, A) float32, in half action ranges; the environment clips them to [-1, 1].
@@ -89,8 +89,8 @@ def collect(
     """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
 
     With M / N simulations for each task, that many episodes run side by side, in rounds; the memory
-    of the policy passes from one round to the next.  A simulation whose episode has ended, or that
-    the last round does not need, is held: it is neither commanded nor simulated.
+    of the policy passes from one round to the next.  A simulation is held if its episode has
+    ended or the last round does not need it: it is neither commanded nor simulated.
 
     A step counts until its episode ends or its simulation becomes unstable; success is that of the
     last step that counts, and an unstable episode never succeeds.
@@ -168,7 +168,7 @@ def _run_side_by_side(
         alive = counts & ~(terminated | truncated)
 
     means = torch.stack([distribution.mean for distribution in distributions], dim=2)
-    log_std = distributions[-1].log_std[:, None, None]  # of the parameters alone, so never another
+    log_std = distributions[-1].log_std[:, None, None]  # depends on the parameters only
     taken, mask = torch.stack(actions, dim=2), _block(masks, N)
     seen = torch.stack(observations, dim=2)
     episodes = Episodes(
@@ -207,7 +207,7 @@ def _final(seen: torch.Tensor, last: torch.Tensor, mask: torch.Tensor) -> torch.
 
 @torch.no_grad()
 def replay(state: PolicyState, episodes: Episodes) -> None:
-    """Let a policy see recorded episodes (N, E, T) one after the other, as if it had acted."""
+    """Feed recorded episodes (N, E, T) to a policy in sequence, as if it had acted."""
     seen = torch.cat([episodes.observations[:, :, :1], episodes.next_observations], dim=2)
     for episode in range(episodes.num_episodes):
         lasts = int(episodes.mask[:, episode].sum(-1).max())
@@ -225,7 +225,7 @@ def without_nan(actions: np.ndarray) -> np.ndarray:
 
 
 def _begin(env: RolloutEnv, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin an episode in the first E simulations of each task; return (M, O), and which, (M,)."""
+    """Begin an episode in the first E simulations of each task; return (M, O), and a mask (M,)."""
     N, E = start.shape[:2]
     runs = np.arange(env.num_envs) % (env.num_envs // N) < E
     options: dict[str, np.ndarray] = {"start": start.reshape(N * E, -1)}
@@ -248,5 +248,5 @@ def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:
 
 
 def hide_rewards(episodes: Episodes) -> Episodes:
-    """Return episodes (N, E, T) whose rewards are NaN."""
+    """Return episodes (N, E, T) with NaN as rewards."""
     return replace(episodes, rewards=torch.full_like(episodes.rewards, torch.nan))

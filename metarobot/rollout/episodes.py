@@ -31,7 +31,7 @@ class Episodes:
     success: Tensor
     """Whether the episode ended in success, (N, E) bool."""
     unstable: Tensor
-    """Whether the simulation became unstable, and the rest was cut, (N, E) bool."""
+    """Whether the simulation became unstable, which ends the episode, (N, E) bool."""
     start: Tensor
     """Uniforms in [0, 1) that placed the start: with the actions, the episode can be replayed;
     (N, E, S)."""
@@ -120,7 +120,7 @@ class Episodes:
         return self._of_each(lambda block: block.flatten(0, 1)[:, None])
 
     def pad(self, horizon: int) -> "Episodes":
-        """Return the episodes with T = horizon steps; those that are added do not count."""
+        """Return the episodes with T = horizon steps; added steps do not count."""
         missing = horizon - self.horizon
         if missing == 0:
             return self
@@ -148,12 +148,12 @@ class Episodes:
             adapted = policy.adapt_from(log)
 
         Args:
-            observations: What the policy saw before each step, in the family's units; E arrays
-                (T_e, O), or (T_e + 1, O) with what was seen after the last step.  Without it,
-                what came of that step is unknown.
-            actions: What it asked for in half action ranges, with its noise and before anything
-                clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
-                ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
+            observations: Observations before each step, in the family's units; E arrays (T_e, O),
+                or (T_e + 1, O) with the one after the last step.  Without it, the outcome of that
+                step is unknown.
+            actions: Actions of the policy in half action ranges, with noise and before clipping; E
+                arrays (T_e, A).  ``session.act`` returns clipped actions, which are enough for
+                ``latent`` and ``rl2``; others need ``session.recorded.actions``.
             rewards: Reward of each step; E arrays (T_e,), NaN or None where it was not measured.
                 None if none was measured.  Where one is missing, only algorithms that can do
                 without adapt to the log.
@@ -252,19 +252,19 @@ def _logged(
 
 
 def _numbers(name: str, values: ArrayLike) -> np.ndarray:
-    """Return values in single precision; what is larger is infinite."""
+    """Return values in single precision; larger ones become infinite."""
     try:
         if np.iscomplexobj(values):
             raise ValueError("got complex ones")
         with np.errstate(over="ignore"):
             return np.asarray(values, np.float32)
-    except Exception as error:  # whatever the conversion of an unknown type raises
+    except Exception as error:  # the conversion of an unknown type may raise any
         why = " ".join(str(error).split())
         raise ValueError(f"{name} must be an array of numbers: {why}") from None
 
 
 def _fill(episodes: Sequence[np.ndarray], horizon: int) -> Tensor:
-    """Join ragged arrays (T_e, ...) to a block (1, E, T, ...), 0 where there is nothing."""
+    """Join ragged arrays (T_e, ...) to a block (1, E, T, ...), padded by 0."""
     block = np.zeros((1, len(episodes), horizon, *episodes[0].shape[1:]), np.float32)
     for row, episode in zip(block[0], episodes, strict=True):
         row[: len(episode)] = episode

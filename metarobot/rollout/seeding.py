@@ -1,7 +1,7 @@
 """Keyed randomness: every draw has an address, and the address is its seed.
 
 A generator is named by (seed, iteration, phase, adaptation step, task index). There is no global
-stream, so a run resumes exactly, and results do not depend on how tasks are shared out.
+stream, so a run resumes exactly, and results do not depend on the assignment of tasks to processes.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Phase(IntEnum):
 
 
 class EpisodeDraws(NamedTuple):
-    """All the chance in a block of episodes."""
+    """All random numbers of a block of episodes."""
 
     start: np.ndarray
     """Uniforms in [0, 1) that place each episode's start, (N, E, S) float32."""
@@ -66,7 +66,7 @@ def draw_episodes(
     Args:
         seed: Seed of the run.
         iteration: Meta-iteration.
-        phase: What the episodes are for.
+        phase: Purpose of the episodes.
         tasks: Indices of the N tasks within the meta-batch.
         episode_shape: (E, T, S, A): episodes, steps, start uniforms and action elements.
         adaptation_step: Number of adaptation steps taken before these episodes.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from carts import INTERFACE, make_policy
 
-from metarobot.policies.latent import BELIEF
+from metarobot.policies.latent import POSTERIOR
 from metarobot.rollout.episodes import Episodes
 
 E, CUT, T = 3, 7, INTERFACE.horizon
@@ -25,7 +25,9 @@ def knowing(algorithm):
     """A policy whose parameters are as large as trained ones, all but what it knows of the task."""
     policy, generator = make_policy(algorithm), torch.Generator().manual_seed(2)
     leaves = {
-        name: leaf if name in BELIEF else leaf + 0.3 * torch.randn(leaf.shape, generator=generator)
+        name: leaf
+        if name in POSTERIOR
+        else leaf + 0.3 * torch.randn(leaf.shape, generator=generator)
         for name, leaf in policy.params.items()
     }
     if algorithm == "latent":  # all outcomes vary

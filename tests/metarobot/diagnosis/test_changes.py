@@ -131,9 +131,7 @@ def test_an_episode_that_ended_early_is_compared_with_beginnings(policy, monkeyp
     monkeypatch.setattr(module, "_LIMIT_ROBOTS", 40)
     assert what_changed(policy, cut).is_known
     short = mr.Episodes.from_log(*([part[0][:4]] for part in log))
-    with pytest.raises(
-        ValueError, match="what came of 3 control steps, but changes are named from"
-    ):
+    with pytest.raises(ValueError, match="outcome of 3 control steps, but changes are named from"):
         what_changed(policy, short)
 
 

@@ -15,7 +15,7 @@ from metarobot.diagnosis.evaluate import (
     calibration_error,
     cross_validate,
     fit_temperature,
-    own_temperature,
+    machine_temperature,
     reliability,
 )
 from metarobot.diagnosis.features import FeatureMap, read_data
@@ -126,7 +126,7 @@ def test_a_machine_on_which_all_is_mixed_up_is_less_sure(data):
     shuffled = type(mixed)(
         mixed.features, mixed.kernels, rng.permutation(mixed.label), mixed.machine, mixed.group
     )
-    true, wrong = (own_temperature(learner, each, 1.0) for each in (mixed, shuffled))
+    true, wrong = (machine_temperature(learner, each, 1.0) for each in (mixed, shuffled))
     assert wrong > 2 * true
 
 

@@ -13,7 +13,7 @@ from metarobot.learning.advantages import (
     discounted_returns,
     episode_moments,
     estimate_advantages,
-    weighed_prior,
+    weighted_prior,
 )
 from metarobot.learning.distributed import running_mean
 from metarobot.learning.inner_loop import VALUE_PRIOR
@@ -69,7 +69,7 @@ def rows_of_episodes(episodes):
 def test_moments_and_how_far_they_count_are_those_of_explicit_loops():
     episodes = with_values([0.0, 1.0, 3.0])
     prior = episode_moments(POLICY, with_values([0.0, 0.0, 0.0]), DISCOUNT).mean(0)
-    found = weighed_prior(POLICY, episodes, DISCOUNT, prior.expand(N, -1, -1))
+    found = weighted_prior(POLICY, episodes, DISCOUNT, prior.expand(N, -1, -1))
     for task, rows in enumerate(rows_of_episodes(episodes)):
         moments = [torch.cat([x.T @ x, (x.T @ y.double())[:, None]], dim=1) for x, y in rows]
         mean = torch.stack(moments).mean(0)
@@ -89,10 +89,10 @@ def test_moments_and_how_far_they_count_are_those_of_explicit_loops():
 def test_a_single_episode_predicts_no_other():
     one = EPISODES.first(1)
     prior = torch.ones(N, 8, 9, dtype=torch.float64)
-    assert (weighed_prior(POLICY, one, DISCOUNT, prior) == STRENGTH_OF_ONE).all()
+    assert (weighted_prior(POLICY, one, DISCOUNT, prior) == STRENGTH_OF_ONE).all()
     mask = EPISODES.mask.clone()
     mask[1, 1:] = 0.0  # three of its episodes have no step that counts
-    found = weighed_prior(POLICY, dataclasses.replace(EPISODES, mask=mask), DISCOUNT, prior)
+    found = weighted_prior(POLICY, dataclasses.replace(EPISODES, mask=mask), DISCOUNT, prior)
     assert (found[1] == STRENGTH_OF_ONE).all()
 
 
@@ -104,7 +104,7 @@ def test_adaptation_reads_the_prior():
         EPISODES,
         discount=DISCOUNT,
         gae_lambda=GAE_LAMBDA,
-        value_prior=weighed_prior(POLICY, EPISODES, DISCOUNT, theta[VALUE_PRIOR]),
+        value_prior=weighted_prior(POLICY, EPISODES, DISCOUNT, theta[VALUE_PRIOR]),
     )
     found = learner.adaptation_advantages(theta, EPISODES)
     torch.testing.assert_close(found, expected)
