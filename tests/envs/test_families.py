@@ -77,9 +77,6 @@ def assert_bitwise_equal(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-# Interface.  Warnings are errors in this test suite.
-
-
 def test_the_checkers_of_gymnasium_and_stable_baselines_pass(env_id):
     env = gym.make(env_id, disable_env_checker=True, observe_task=True).unwrapped
     check_with_gymnasium(env, skip_render_check=opengl_problem() is not None)
@@ -102,9 +99,6 @@ def test_a_family_declares_itself(shared):
         [str(index), e.quantity, e.unit, f"{e.low:g} .. {e.high:g}", e.source]
         for index, e in enumerate(elements)
     ]
-
-
-# Determinism and memory.
 
 
 def test_episodes_repeat_and_own_what_they_return(batch):
@@ -142,9 +136,6 @@ def test_starts_differ_between_seeds_simulations_and_episodes(batch):
     np.testing.assert_array_equal(qpos, starts[:4])
 
 
-# Rows and single environments.
-
-
 def test_each_row_is_a_single_environment_bit_for_bit(batch):
     actions = draw_actions(batch, 2 * batch.horizon + 1)
     shown, rewards, terminated, truncated, success, unstable = play(batch, actions, seed=7)
@@ -167,7 +158,7 @@ def test_each_row_is_a_single_environment_bit_for_bit(batch):
             assert reward == rewards[step, sim]
 
 
-@two_families
+@pytest.mark.parametrize("shared", [GRIP, "metarobot/HalfCheetahVelocity-v0"], indirect=True)
 @pytest.mark.parametrize("bad", [np.nan, 1e9])
 def test_an_unstable_simulation_is_truncated_and_recovers(batch, bad):
     actions, seen = draw_actions(batch, batch.horizon + 4), []
@@ -237,9 +228,6 @@ def test_with_autoreset_disabled_an_ended_simulation_is_held_until_it_is_reset(e
     env.close()
 
 
-# Observations.
-
-
 def tasks_of_all_splits(distribution, num_tasks):
     """As many tasks of each split, (splits * num_tasks) tasks."""
     rng = np.random.default_rng(0)
@@ -293,9 +281,6 @@ def test_nothing_observed_in_an_episode_tells_the_task_but_the_return_does(name)
     )
     np.testing.assert_array_equal(observations, observations[:, [0] * 4])
     assert len(np.unique(rewards.sum(axis=0).round(2))) > 1
-
-
-# Tasks.
 
 
 def test_task_a_then_b_then_a_plays_as_a_and_stays_across_resets(batch):
@@ -403,7 +388,7 @@ EDITS = {
 
 
 PHYSICAL = [env_id for env_id in FAMILIES if FAMILIES[env_id].family in EDITS]
-SUBSTEPS, HELD_SUBSTEPS = 200, 10
+HELD_SUBSTEPS = 10
 
 
 def recompiled(env, task):
@@ -438,7 +423,7 @@ def greatest_difference(env, models):
     start = env.batch.state.copy()
     for model, data, state in zip(models, datas, start, strict=True):
         mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-    for _ in range(SUBSTEPS // HELD_SUBSTEPS):
+    for _ in range(20):
         ctrl[:] = random_ctrl(env, rng)
         env.batch.step(nstep=HELD_SUBSTEPS, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
         for sim, (model, data) in enumerate(zip(models, datas, strict=True)):
@@ -489,49 +474,6 @@ def test_each_parameter_changes_the_motion_or_the_goal(env_id):
         assert np.ptp(places, axis=0).max() > 1e-4, parameter.name
 
 
-CONTACTS = {  # friction's parameter, geoms that have it, geoms that they touch, and more
-    GRIP: ("pad_friction", PADS, ("block",), {}),
-    SLIDE: ("table_friction", FEET, ("table",), {}),
-    PUSH: ("box_friction", ("box",), ("table",), {}),
-    # Two pegs slip into the hole, two stand beside it.
-    INSERT: ("hole_friction", FIXTURE, ("peg",), {"offset_x_m": [0.004, -0.004, 0.014, 0.014]}),
-}
-
-
-@pytest.mark.parametrize("env_id", CONTACTS)
-def test_the_tasks_friction_is_the_friction_of_the_contact(env_id):
-    parameter, geoms, partners, more = CONTACTS[env_id]
-    env = make_env(env_id, 4, num_threads=1)
-    low, high = env.distribution[parameter].allowed
-    friction = np.clip([0.08, 0.25, 0.38, 1.0], low, high)
-    env.set_tasks(env.distribution.with_values({parameter: friction, **more}))
-    env.reset(seed=0)
-    touching = np.zeros(4, int)
-    for _ in range(env.horizon - 1):
-        env.step(np.full(env.action_space.shape, 0.4 if env_id == GRIP else 0.0))
-        for sim in range(4):
-            model, data = env.batch.get_model(sim), env.batch.get_data(sim)
-            mujoco.mj_forward(model, data)
-            for contact in data.contact:
-                names = {model.geom(geom).name for geom in contact.geom}
-                if names & {*geoms} and names & {*partners}:
-                    touching[sim] += 1
-                    np.testing.assert_allclose(contact.friction[:2], friction[sim], rtol=1e-14)
-    assert touching.all()
-
-
-# Pictures, and silence.
-
-
-def assert_moving_pictures(frames, num_frames):
-    assert len(frames) == num_frames
-    for frame in frames:
-        assert frame.shape == (480, 640, 3)
-        assert frame.dtype == np.uint8
-        assert frame.std() > 5  # not blank
-    assert not np.array_equal(frames[0], frames[-1])
-
-
 @pytest.mark.parametrize("env_id", [CARRY, GRIP])
 @pytest.mark.usefixtures("opengl")
 def test_a_batch_renders_one_frame_a_simulation(env_id):
@@ -539,11 +481,14 @@ def test_a_batch_renders_one_frame_a_simulation(env_id):
     env.reset(seed=0)
     before = env.batch.state.copy()
     frames = env.render()
-    assert_moving_pictures(frames, 2)  # two starts: two pictures
-    np.testing.assert_array_equal(env.batch.state, before)
     kept = frames[0].copy()
+    np.testing.assert_array_equal(env.batch.state, before)
     env.step(np.full(env.action_space.shape, 0.3))
-    assert_moving_pictures([kept, env.render()[0]], 2)
+    for frame in (*frames, *env.render()):
+        assert (frame.shape, frame.dtype) == ((480, 640, 3), np.uint8)
+        assert frame.std() > 5  # not blank
+    assert not np.array_equal(*frames)  # two starts: two pictures
+    assert not np.array_equal(kept, env.render()[0])
     np.testing.assert_array_equal(frames[0], kept)
     env.close()
     env.close()

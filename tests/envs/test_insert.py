@@ -104,14 +104,14 @@ def test_the_nose_slips_into_a_hole_near_by_and_feels_where_it_is():
 
 
 def test_the_return_is_the_miss_and_the_costly_force_at_the_end():
-    offsets, force_n = np.linspace(0, 0.02, 9), np.zeros(9)
-    env = insert_env(9, offset_x_m=offsets, lean_rad=np.linspace(-0.05, 0.05, 9))
+    offsets, force_n = np.linspace(0, 0.02, 33), np.zeros(33)
+    env = insert_env(33, offset_x_m=offsets, lean_rad=np.linspace(-0.05, 0.05, 33))
     for step in range(env.horizon):
-        observations, reward, _, _, info = env.step(np.zeros((9, 4)))
+        observations, reward, _, _, info = env.step(np.zeros((33, 4)))
         assert step == env.horizon - 1 or not reward.any()
         force_n = np.maximum(force_n, np.linalg.norm(observations[:, -3:], axis=1))
     seats = []
-    for sim in range(9):  # the bottom of the hole
+    for sim in range(33):  # the bottom of the hole
         fixture = env.batch.get_data(sim).body("fixture")
         bottom = fixture.xmat.reshape(3, 3) @ (0, 0, -HOLE_DEPTH_M)
         seats.append(fixture.xpos + bottom)

@@ -83,16 +83,13 @@ def refusal(path):
 LAUGHS = "<!DOCTYPE m [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]><mujoco model='&b;'/>"
 REFUSED = {
     # Paths that lead out of the folder.
-    "absolute include": (include("/etc/passwd"), "not allowed"),
     "include above": (include("../outside.xml"), "not allowed"),
     "backslashes": (include("..\\outside.xml"), "not allowed"),
     "web URL": (mjcf(asset="<model name='a' file='http://a.b/c.xml'/>"), "not allowed"),
     "hidden file": (include(".git/config.xml"), "not allowed"),
     "empty name": (include(""), "not allowed"),
-    "mesh above": (mesh("../outside.obj"), "not allowed"),
     "assetdir above": (mesh("outside.obj", "<compiler assetdir='./../'/>"), "not allowed"),
     "file where none belongs": (mjcf("<geom size='1' file='m.obj'/>"), "may not read a file"),
-    "missing mesh": (mesh("reach.obj"), "no file 'reach.obj'"),
     "itself": (include("scene.xml"), "itself"),
     "itself attached": (mjcf(asset="<model name='a' file='scene.xml'/>"), "itself"),
     # Elements and documents.
@@ -101,7 +98,6 @@ REFUSED = {
     "name space": ("<mujoco xmlns:a='b'><a:include file='a.xml'/></mujoco>", "not allowed"),
     "billion laughs": (LAUGHS, "DOCTYPE"),
     "binary junk": (bytes(range(256)) * 9, "not well-formed"),
-    "UTF-16": (REACH.encode("utf-16"), "not well-formed"),
     "no MJCF": ("<robot name='urdf'/>", "root element is 'robot'"),
     "nested too deep": (mjcf("<body>" * 2000 + "</body>" * 2000), "nest too deep"),
     # What MuJoCo complains of, or compiles though it should not.
@@ -112,10 +108,6 @@ REFUSED = {
     # What would take too much.
     "huge arena": ("<mujoco><size memory='900M'/></mujoco>", "size memory in bytes is 943718400"),
     "endless solver": ("<mujoco><option iterations='1000000000'/></mujoco>", "option iterations"),
-    "huge picture": (
-        "<mujoco><visual><global offwidth='1000000'/></visual></mujoco>",
-        "offwidth is 1000000",
-    ),
     "too many geoms": (mjcf("<geom size='.1'/>" * 1500), "ngeom is 1500, allowed: 0 to 1000"),
     "replicates in replicates": (
         mjcf(TIMES_1000 * 4 + "<geom size='1'/>" + "</replicate>" * 4),
@@ -124,10 +116,6 @@ REFUSED = {
     "no count": (mjcf("<replicate count='1e9'/>"), "replicate: invalid literal"),
     "huge height field": (
         mjcf("", "<hfield name='h' nrow='30000' ncol='30000' size='1 1 1 1'/>"),
-        "more than 5000 elements",
-    ),
-    "huge texture": (
-        mjcf("", "<texture name='t' type='2d' builtin='flat' width='60000' height='60000'/>"),
         "more than 5000 elements",
     ),
 }
@@ -147,17 +135,6 @@ def test_files_are_bounded_in_size_and_number(folder):
     for i in range(70):
         (folder / f"i{i}.xml").write_text(include(f"i{i + 1}.xml"))
     assert "more than 64 files" in refusal(folder / "i0.xml")
-
-
-def test_attached_models_multiply_within_the_limit(folder):
-    attach = "<attach model='m' body='e' prefix='{}_'/>"
-    for i in range(4):
-        many = "".join(attach.format(j) for j in range(50))
-        body = f"<body name='e'>{many}</body>"
-        (folder / f"{i}.xml").write_text(mjcf(body, f"<model name='m' file='{i + 1}.xml'/>"))
-    (folder / "4.xml").write_text(mjcf("<body name='e'/>"))
-    assert "more than 5000 elements" in refusal(folder / "0.xml")
-    assert load_user_scene(folder / "3.xml").nbody == 52
 
 
 def test_links_stay_in_the_folder(folder):
@@ -254,8 +231,9 @@ def test_picture_that_unpacks_to_more_than_it_shows_is_refused(folder, side_px):
     assert "unpacks to more than" in refusal(path)
 
 
-@pytest.mark.parametrize("env_id", ["metarobot/Grip-v0", "metarobot/Slide-v0"])
-def test_copy_of_a_shipped_scene_is_the_shipped_scene(folder, env_id):
+@pytest.mark.parametrize("name", ["Grip", "Slide", "Push", "Insert"])
+def test_copy_of_a_shipped_scene_is_the_shipped_scene(folder, name):
+    env_id = f"metarobot/{name}-v0"
     shipped = FAMILIES[env_id].scene_path
     path = write(folder, shipped.read_bytes())
     model, expected = load_user_scene(path), compile_scene(shipped)
@@ -290,9 +268,7 @@ UNFIT = {
         reach(tool=('name="payload"', 'name="payloadd"')),
         "needs the body 'payload'; there is .*did you mean 'payloadd'",
     ),
-    "no keyframe": (reach(('key name="home"', "key")), "needs the key 'home'"),
     "no camera": (reach(('"video"', '"vidoe"')), "camera 'video'.*'vidoe'"),
-    "no goal": (reach(('body name="goal"', "body")), "needs the body 'goal'"),
     "goal not a mocap body": (reach(('mocap="true"', "")), "Reach cannot run in it"),
     "autoreset": (
         reach(("<worldbody>", '<option><flag autoreset="enable"/></option><worldbody>')),
@@ -356,32 +332,3 @@ def test_scene_that_does_not_fit_the_family_is_refused(folder, case):
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert re.search(reason, message), message
-
-
-def test_families_that_count_elements_need_the_same_ones(folder, monkeypatch):
-    reach = FAMILIES["metarobot/Reach-v0"]
-    monkeypatch.setattr(reach, "elements_by_number", ("joint",))
-    more = '<joint name="swing"/><geom name="payload"'
-    scene = REACH.replace("reach_tool.xml", "tool.xml").replace('2 0"', '2 0 0"')
-    scene = scene.replace("1.8620855246585208 0", "1.8620855246585208 0 0")
-    path = write(folder, scene, tool_xml=TOOL.replace('<geom name="payload"', more))
-    with pytest.raises(SceneError, match="exactly these joints"):
-        reach(2, scene_path=path)
-
-
-TORCH = Path(__file__).parents[2] / "examples" / "welding_torch" / "scene.xml"
-
-
-def test_torch_reaches_its_goals_and_sags_by_its_payload():
-    env = make_env("metarobot/Reach-v0", 16, num_threads=1, scene_path=TORCH)
-    observations, _ = env.reset(seed=0)
-    for _ in range(env.horizon):
-        observations, _, _, _, info = env.step(np.clip(8 * observations[:, :3], -1, 1))
-    assert info["is_success"].all()
-    env.set_tasks({"payload_kg": [0.001, 2.0]})
-    home, _ = env.reset(options={"start": np.full((16, 10), 0.5)})
-    np.testing.assert_allclose(home[:, 3:6], [(0.52, 0, 0.26)] * 16, atol=1e-6)
-    for _ in range(env.horizon):
-        now, *_ = env.step(np.zeros(env.action_space.shape))
-    np.testing.assert_allclose(now[:8, 3:6], home[:8, 3:6], atol=2e-3)
-    assert (home[8:, 5] - now[8:, 5] > 5e-3).all()

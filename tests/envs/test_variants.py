@@ -3,15 +3,12 @@
 import json
 import math
 import re
-import tomllib
 from pathlib import Path
 
 import gymnasium as gym
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from metarobot.envs import (
     FAMILIES,
@@ -98,110 +95,28 @@ def test_byte_order_marks_line_ends_and_names_of_files(tmp_path):
     assert load_variant(path).name == "other-1"
 
 
-def numbers(low, high):
-    return st.floats(low, high, allow_nan=False)
+def test_variants_survive_a_round_trip():
+    for variant in (parse(EXAMPLE), *map(find_variant, shipped_variants())):
+        written = json.loads(json.dumps(variant.to_dict()))
+        assert Variant.from_dict(written) == variant
+        assert Variant.from_dict(written).to_dict() == written
+        assert len({variant, Variant.from_dict(written)}) == 1  # hashable, as a configuration is
 
 
-@st.composite
-def documents(draw):
-    """Draw valid documents of any family."""
-    env_id = draw(st.sampled_from(list(FAMILIES)))
-    family = FAMILIES[env_id]
-    document = {"family": env_id, "name": "drawn", "fixed": {}, "ranges": {}}
-    for parameter in family.distribution.parameters:
-        low, high = parameter.allowed
-        kind = draw(st.sampled_from(["untouched", "fixed", "ranges"]))
-        if parameter.choices:
-            kind = "untouched" if kind == "ranges" else kind
-        if kind == "fixed":
-            value = st.sampled_from(parameter.choices) if parameter.choices else numbers(low, high)
-            document["fixed"][parameter.name] = draw(value)
-        if kind == "ranges":
-            edges = draw(st.lists(numbers(low, high), min_size=5, max_size=5, unique=True))
-            a, b, c, d, e = sorted(edges)
-            ranges = {"train": [a, d], "gaps": [[b, c]], "extrapolation": [[d, e]]}
-            document["ranges"][parameter.name] = ranges
-    disturbances = document["disturbances"] = {}
-    if draw(st.booleans()):
-        steps = st.integers(0, family.default_horizon - 1)
-        disturbances["action_delay_steps"] = draw(steps)
-        disturbances["observation_dropout"] = draw(numbers(0, 1))
-        units = sorted({element.unit for element in family.observation_elements})
-        std = numbers(0, 0.03)
-        disturbances["sensor_noise"] = draw(st.dictionaries(st.sampled_from(units), std))
-        push = {"force_n": draw(numbers(0, 1000)), "duration_s": draw(numbers(0.01, 0.05))}
-        when = draw(st.sampled_from([{"probability": 0.0}, {"at_steps": [7, 3]}, {"at_s": [0.2]}]))
-        if family.push_body is not None:
-            disturbances["push"] = {**push, **when}
-        parameter = draw(st.sampled_from(family.distribution.parameters))
-        value = draw(st.sampled_from(parameter.choices or parameter.allowed))
-        document["change"] = {"at_step": 5, "values": {parameter.name: value}}
-    return document
-
-
-@settings(deadline=None, max_examples=60)
-@given(documents())
-def test_valid_documents_survive_a_round_trip(document):
-    variant = Variant.from_dict(document)
-    written = json.loads(json.dumps(variant.to_dict()))
-    assert Variant.from_dict(written) == variant
-    assert Variant.from_dict(written).to_dict() == written
-    assert len({variant, Variant.from_dict(written)}) == 1  # hashable, as a configuration is
-    for split in variant.distribution.splits:
-        variant.distribution.validate(
-            variant.distribution.sample(np.random.default_rng(0), 3, split)
-        )
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
 DESCRIBED = re.findall(
     r"^\| `([\w.]+)` \|",
     (Path(__file__).parents[2] / "docs" / "variants.md").read_text("utf-8"),
     re.MULTILINE,
 )
 """Keys in the documentation."""
-places = st.sampled_from(
-    [key.replace("PARAMETER", "block_mass_kg").replace("UNIT", "m").split(".") for key in DESCRIBED]
-)
-
-
-def put(document, path, value):
-    """Put a value into nested tables, unless something else is in the way."""
-    for key in path[:-1]:
-        document = document.setdefault(key, {})
-        if not isinstance(document, dict):
-            return
-    document[path[-1]] = value
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(places, anything), max_size=3), st.booleans())
-def test_no_document_raises_anything_but_one_line(edits, from_example):
-    document = tomllib.loads(EXAMPLE) if from_example else {"family": "grip"}
-    for path, value in edits:
-        put(document, path, value)
-    text = complaint(Variant.from_dict, document, "my.toml", "my")
-    assert text == "" or text.startswith("my.toml: ")
-    assert text.isprintable()
-    assert len(text) < 400
-
-
 BY_HAND = {
     "": ["family = None", "grip"],
     "family grip": ["line 1"],
     'family = "grip"\nfixed = {pad_friction = = 1}': ["line 2, column 25"],
     'family = "grib"': ["family = 'grib'", "nearest is 'grip'"],
-    'family = "grip"\ndisturbance = {}': ["disturbance = {}", "nearest is 'disturbances'"],
     'family = "grip"\nname = "../../etc"': ["name = '../../etc'", "regex"],
     'family = "grip"\n[fixed]\nblock_mass = 1': ["fixed.block_mass = 1", "'block_mass_kg'"],
     'family = "grip"\n[fixed]\nblock_mass_kg = -1': ["fixed.block_mass_kg = -1", ">= 0.01"],
-    'family = "grip"\n[fixed]\nblock_mass_kg = "1 kg"': ["fixed.block_mass_kg = '1 kg'", "`float`"],
     'family = "grip"\n[ranges.pad_friction]\n': ["ranges.pad_friction", "missing", "`train`"],
     'family = "grip"\n[ranges.pad_friction]\ntrain = [0.5, 0.2]': ["train (0.5, 0.2)", "not nest"],
     'family = "grip"\n[ranges.pad_friction]\ntrain = [0.2, 1]\ngaps = [[0.1, 0.3]]': [
@@ -215,7 +130,6 @@ BY_HAND = {
     'family = "grip"\n[disturbances]\naction_delay_steps = 16': ["action_delay_steps = 16", "15"],
     'family = "grip"\n[disturbances]\nobservation_dropout = -0.1': ["observation_dropout = -0.1"],
     'family = "grip"\n[disturbances.sensor_noise]\nmm = 1.0': ["sensor_noise.mm = 1.0", "'m'"],
-    'family = "grip"\n[disturbances.push]\nforce_kn = 1': ["push.force_kn = 1", "'force_n'"],
     'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 0.1': ["push = {", "one of"],
     'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 9\nprobability = 0.1': [
         "disturbances.push.duration_s = 9",
@@ -238,11 +152,7 @@ BY_HAND = {
         "change.factors.block_mass_kg = 9.0",
         "[0.01, 3]",
     ],
-    'family = "point-navigation"\n[disturbances]\npush = {}': ["push = {}: unknown key"],
     'family = "half-cheetah-direction"\nfixed.direction = 0.5': ["one of -1, 1"],
-    'family = "half-cheetah-direction"\n[change]\nat_step = 5\nfactors = {direction = 0.5}': [
-        "one of -1, 1"
-    ],
 }
 
 

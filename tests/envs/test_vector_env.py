@@ -2,11 +2,8 @@
 
 import copy
 import itertools
-import json
 import multiprocessing
 import pickle
-import subprocess
-import sys
 
 import cloudpickle
 import gymnasium as gym
@@ -17,7 +14,7 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 
-GRIP = "metarobot/Grip-v0"
+GRIP, POINT = "metarobot/Grip-v0", "metarobot/PointNavigation-v0"
 N = 4
 
 
@@ -336,86 +333,50 @@ forks = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
 )
 
-# Every child has 20 s; it reports its outcome, and how it ended.
-SCRIPT = """
-import gc, json, multiprocessing, sys
-import numpy as np
-from metarobot.envs import make_env
-
-POINT = "metarobot/PointNavigation-v0"
-ENVS = {threads: make_env(POINT, 4, num_threads=threads) for threads in (1, 2)}
-ACTIONS = np.zeros((4, 2))
-for env in ENVS.values():
-    env.reset(seed=0)
-    env.step(ACTIONS)
-
-def make_anew(env):
-    new = make_env(POINT, 4, num_threads=2)
-    new.reset(seed=0)
-    new.step(ACTIONS)
-
-def forget(env):
-    del env
-    ENVS.clear()
-    gc.collect()
-
 USES = {
     "reset": lambda env: env.reset(),
-    "step": lambda env: env.step(ACTIONS),
+    "step": lambda env: env.step(np.zeros((4, 2))),
     "set_tasks": lambda env: env.set_tasks(env.distribution.nominal()),
     "close": lambda env: env.close(),
-    "forget": forget,
-    "make anew": make_anew,
-    "exit": lambda env: sys.exit(0),
+    "make anew": lambda env: make_env(POINT, 4, num_threads=2).reset(seed=0),
 }
 
-def child(use, threads, outcome):
+
+def use_in_child(env, use, outcome):
     try:
-        USES[use](ENVS[threads])
+        USES[use](env)
         outcome.put("done")
     except RuntimeError as error:
         outcome.put(str(error))
-    except SystemExit:
-        outcome.put("done")
-
-context, seen = multiprocessing.get_context("fork"), {}
-for use in USES:
-    for threads in ENVS:
-        outcome = context.SimpleQueue()
-        process = context.Process(target=child, args=(use, threads, outcome))
-        process.start()
-        process.join(20)
-        seen[f"{use} {threads}"] = outcome.get() if process.exitcode == 0 else "it hangs"
-        process.kill()
-ENVS[2].step(ACTIONS)  # the parent goes on
-print(json.dumps(seen))
-"""
 
 
 @forks
-def test_a_forked_child_uses_what_it_can_and_is_told_of_the_rest():
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    seen = json.loads(done.stdout)
-    refused = {f"{use} 2" for use in ("reset", "step", "set_tasks")}
-    for use, outcome in seen.items():
-        if use in refused:
-            assert "use num_threads=1" in outcome
-            assert "\n" not in outcome
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_child_uses_what_it_can_and_is_told_of_the_rest(threads):
+    env, context = make_env(POINT, 4, num_threads=threads), multiprocessing.get_context("fork")
+    env.reset(seed=0)
+    for use in USES:
+        outcome = context.SimpleQueue()
+        process = context.Process(target=use_in_child, args=(env, use, outcome))
+        process.start()
+        process.join(20)
+        assert process.exitcode == 0, use
+        if threads > 1 and use in ("reset", "step", "set_tasks"):
+            assert "use num_threads=1" in outcome.get()
         else:
-            assert outcome == "done", use
+            assert outcome.get() == "done", use
+    env.step(np.zeros((4, 2)))  # the parent goes on
+    env.close()
 
 
 @forks
 def test_gymnasium_may_run_environments_in_forked_processes():
-    batch = gym.make_vec("metarobot/PointNavigation-v0", num_envs=4, num_threads=2)
+    batch = gym.make_vec(POINT, num_envs=4, num_threads=2)
     batch.reset(seed=0)
     batch.step(batch.action_space.sample())
     actions, seen = np.full((2, 2), 0.5), []
     for mode in ("async", "sync"):
-        env = gym.make_vec("metarobot/PointNavigation-v0", num_envs=2, vectorization_mode=mode)
+        env = gym.make_vec(POINT, num_envs=2, vectorization_mode=mode)
         first, _ = env.reset(seed=0)
         seen.append((first, *env.step(actions)[:2]))
         env.close()

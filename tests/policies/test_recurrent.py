@@ -40,10 +40,10 @@ def steps():
     return observations, actions, rewards, first
 
 
-def act(policy, params, steps, counts=None):
+def act(policy, params, steps):
     """Act step by step, and be told the given actions and rewards."""
     observations, actions, rewards, first = steps
-    counts = torch.ones(N, L, dtype=torch.bool) if counts is None else counts
+    counts = torch.ones(N, L, dtype=torch.bool)
     state, means = policy.start(params), []
     for t in range(L):
         if first[0, t]:
@@ -88,14 +88,6 @@ def test_unrolling_is_acting(policy, params, steps):
         RecurrentPolicy(LOW, HIGH, A, hidden_sizes=())
 
 
-def test_steps_that_do_not_count_leave_no_trace(policy, params, steps):
-    counts = torch.ones(N, L, dtype=torch.bool)
-    counts[:, [2, 3]] = False
-    kept = [0, 1, 4, 5, 6]
-    expected = policy.unroll(params, *(block[:, kept] for block in steps)).mean
-    torch.testing.assert_close(act(policy, params, steps, counts)[:, kept], expected)
-
-
 @pytest.mark.parametrize("told", ["observations", "actions", "rewards", "first"])
 def test_all_that_is_told_early_is_known_later_and_not_before(policy, params, steps, told):
     steps = dict(zip(("observations", "actions", "rewards", "first"), steps, strict=True))
@@ -107,12 +99,3 @@ def test_all_that_is_told_early_is_known_later_and_not_before(policy, params, st
     differs = (after != before).any(-1)
     assert not differs[:, :from_step].any()
     assert differs[:, from_step:].all()
-
-
-def test_where_memory_begins_is_not_trained(policy, params, steps):
-    def total(params):
-        return policy.unroll(params, *steps).mean.square().sum()
-
-    gradient = torch.func.grad(total)(params)
-    assert not gradient["memory"].any()
-    assert all(leaf.any() for name, leaf in gradient.items() if name not in ("memory", "log_std"))

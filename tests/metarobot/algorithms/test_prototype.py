@@ -50,12 +50,17 @@ def test_episodes_without_a_step_are_no_evidence():
     algorithm, params, batch = make()
     episodes, start = batch.pre_episodes[0], repeat_params(params, N)
     mask = episodes.mask.clone()
-    mask[0], mask[1, 2:] = 0.0, 0.0
+    mask[0], mask[1, 1:] = 0.0, 0.0
     adapted = algorithm.adapt(start, dataclasses.replace(episodes, mask=mask), episodes.rewards)
-    assert adapted["num_episodes"].flatten().tolist() == [0.0, 2.0, 4.0]
+    assert adapted["num_episodes"].flatten().tolist() == [0.0, 1.0, 4.0]
     assert not adapted["prototype"][0].any()
-    first = algorithm.adapt(start, episodes.first(2), episodes.rewards)
-    torch.testing.assert_close(adapted["prototype"][1], first["prototype"][1])
+    pair = episodes.first(2)
+    first, second, both = (
+        algorithm.adapt(start, block, block.rewards)["prototype"]
+        for block in (pair.first(1), pair.last(1), pair)
+    )
+    torch.testing.assert_close(adapted["prototype"][1], first[1])
+    torch.testing.assert_close(both[2], (first[2] + second[2]) / 2)
 
 
 def test_all_blocks_count_and_ratios_are_1_before_the_update():
