@@ -98,8 +98,10 @@ def main(command: DiagnosisCommand) -> None:
             rows = [*read_rows(command.out), *(facts | rounded(row) for row in found)]
             own = [row for row in rows if (row["data"], row["split"]) == case[:2]]
             # The learner that `train` chooses by cross-validation.
-            best = max((row["validated"] for row in own if "validated" in row), default=2.0)
-            marked = [row | {"chosen": row.get("validated") == best} for row in own]
+            validated = {row["learner"]: row["validated"] for row in own if row.get("validated")}
+            known = [each for each in LEARNERS if each in validated]  # simple ones first
+            best = max(known, key=lambda each: validated[each], default="")
+            marked = [row | {"chosen": row["learner"] == best} for row in own]
             replace_rows(command.out, marked, KEYS)
             print(*about.values(), [row["accuracy"] for row in found], sep=": ", flush=True)
 
