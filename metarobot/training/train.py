@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -225,13 +226,20 @@ class TrainingLog:
         # TensorBoard drops events of an interrupted session from this step on.
         purge_step = total_steps + 1 if num_bytes else None
         self._events = SummaryWriter(str(folder.path), purge_step=purge_step, flush_secs=10)
+        self._excepthook, threading.excepthook = threading.excepthook, self._end_thread
         if not num_bytes:
             self._write_row(list(CURVE_COLUMNS))
 
     def close(self) -> None:
         """Close the files."""
+        threading.excepthook = self._excepthook
         with errors_naming(self._folder.path), self._file:
             self._events.close()
+
+    def _end_thread(self, ended: threading.ExceptHookArgs) -> None:
+        """Print no traceback of the events' thread: `write` raises its error again."""
+        if not isinstance(ended.exc_value, OSError):
+            self._excepthook(ended)
 
     def write(self, metrics: Metrics) -> None:
         """Add one meta-iteration."""

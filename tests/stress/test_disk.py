@@ -23,7 +23,7 @@ sys.exit(main(sys.argv[2:]))
 
 def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(tmp_path):
     run, iterations = tmp_path / "run", 14
-    command = [sys.executable, "-c", WITH_SMALL_FILES, "12000", *train(run, iterations)]
+    command = [sys.executable, "-c", WITH_SMALL_FILES, "15000", *train(run, iterations)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"metarobot: error: {run / 'maml'}: File too large\n"
