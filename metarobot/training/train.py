@@ -226,9 +226,10 @@ class TrainingLog:
         # TensorBoard drops events of an interrupted session from this step on.
         purge_step = total_steps + 1 if num_bytes else None
         self._events = SummaryWriter(str(folder.path), purge_step=purge_step, flush_secs=10)
-        self._excepthook, threading.excepthook = threading.excepthook, self._end_thread
         if not num_bytes:
             self._write_row(list(CURVE_COLUMNS))
+        # Last: a log that could not be opened is never closed, which puts this back.
+        self._excepthook, threading.excepthook = threading.excepthook, self._end_thread
 
     def close(self) -> None:
         """Close the files."""
