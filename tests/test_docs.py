@@ -226,7 +226,7 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     assert shown[:4] == ["recording", "shows", "probability", "looks"]
     assert "recording  " in capsys.readouterr().out
     assert Path("results/mine/report.html").exists()
-    assert len(Path("what.csv").read_text().splitlines()) == 13
+    assert len(Path("found.csv").read_text().splitlines()) == 13
     capsys.readouterr()
     (example,) = PYTHON_BLOCK.findall(PAGES["docs/diagnose.md"])
     exec(compile(example, "docs/diagnose.md", "exec"), {})

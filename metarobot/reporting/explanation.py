@@ -224,14 +224,14 @@ def _readings(explanation: Explanation) -> str:
     most, words = max(r.adaptation_episodes for r in explanation.readings), _words_of(explanation)
     last = [r for r in explanation.readings if r.adaptation_episodes == most]
     trained = [r for r in last if r.split == "train"]
-    kinds: dict[str, list[str]] = {"knows": [], "knows roughly": [], "cannot tell": []}
+    kinds: dict[str, list[str]] = {"well": [], "roughly": [], "not": []}
     for r in trained:
-        kind = "knows" if r.r2 >= KNOWN else "knows roughly"
-        kinds[kind if r.r2 >= ROUGHLY_KNOWN else "cannot tell"].append(
+        kind = "well" if r.r2 >= KNOWN else "roughly"
+        kinds[kind if r.r2 >= ROUGHLY_KNOWN else "not"].append(
             f"the {words[r.parameter]} (R² {number(r.r2)})"
         )
-    parts = [f"{kind} {' and '.join(names)}" for kind, names in kinds.items() if names]
-    text = f"{after_episodes(most).capitalize()}, adaptation {', '.join(parts)}."
+    parts = [f"{kind}: {' and '.join(names)}" for kind, names in kinds.items() if names]
+    text = f"{after_episodes(most).capitalize()}, readable {'; '.join(parts)}."
     known = {r.parameter for r in trained if r.r2 >= ROUGHLY_KNOWN}
     means = {
         split: [r.r2 for r in last if r.split == split and r.parameter in known]
@@ -261,14 +261,14 @@ def _belief(explanation: Explanation) -> str:
             if phrases
             else [
                 f"{after_episodes(found.adaptation_episodes).capitalize()} the 90 % band of the "
-                f"{words[found.parameter]} is {width} as wide as before and holds {holds} of the "
-                "true values"
+                f"{words[found.parameter]} is {width} as wide as before and contains "
+                f"{holds} of the true values"
             ]
         )
     text = f"{', '.join(phrases)}, over all held-out tasks."
     if min(found.holds_truth for found in explanation.narrowing) >= _HELD:
         return text
-    return f"{text} A band that holds fewer than 90 % is too sure of itself."
+    return f"{text} A band that contains fewer than 90 % is too narrow."
 
 
 def _actions(explanation: Explanation) -> str:
@@ -343,7 +343,7 @@ def _draw_readings(explanation: Explanation) -> Figure:
     )
     if fits := explanation.identified:
         how += f" Dashed: simulation, fitted to the same {fits[0].adaptation_episodes} episodes."
-    what = "what can be read from what adaptation has changed"
+    what = "task parameters read from the adapted parameters"
     write_title(figure, f"{_title(explanation)}: {what}", how)
     return figure
 
@@ -370,7 +370,7 @@ def _draw_states(explanation: Explanation) -> Figure | None:
     first, second = (f"{100 * share:.0f} %" for share in found.shares)
     _write_axes(figure, f"first direction, {first}", f"second, {second}")
     what = f"adapted states after {found.adaptation_episodes} episodes"
-    how = "A dot is a task. Tasks that lie together look alike to the policy."
+    how = "A dot is a task. Nearby dots are similar tasks for the policy."
     write_title(figure, f"{_title(explanation)}: {what}", how)
     return figure
 
@@ -419,8 +419,8 @@ def _draw_updates(explanation: Explanation) -> Figure | None:
     write_heading(pairs, "cosine of the updates of two tasks", INK)
     light_grid(pairs)
     figure.text(0.74, 0.04, "distance of the tasks, in ranges", color=FAINT, ha="center")
-    how = "Right: a dot is a pair of tasks. 1: they move alike. 0: they have nothing in common."
-    write_title(figure, f"{_title(explanation)}: what a step moves", how)
+    how = "Right: a dot is a pair of tasks. 1: equal direction. 0: unrelated."
+    write_title(figure, f"{_title(explanation)}: update of one step", how)
     return figure
 
 
@@ -463,10 +463,10 @@ def _draw_belief(explanation: Explanation) -> Figure | None:
     figure.align_ylabels(grid[:, 0])
     _write_axes(figure, "adaptation episodes", "")
     how = (
-        "Dots and band: median and 90 % of the belief; hollow where it does not act on it. "
-        "Black: the truth. Grey: trained on."
+        "Dots and band: median and 90 % of the posterior; hollow: the gate is closed. "
+        "Black: true value. Grey: trained on."
     )
-    write_title(figure, f"{_title(explanation)}: what it believes of held-out tasks", how)
+    write_title(figure, f"{_title(explanation)}: posterior of held-out tasks", how)
     return figure
 
 

@@ -83,10 +83,10 @@ def conditions(evaluation: Evaluation) -> str:
     elif measured != trained:
         text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
         same = ", with the same ranges of tasks."
-        other = ": the splits below are those of what is measured."
+        other = ": the splits below are those of the measured conditions."
         parts.append(text + (same if evaluation.tasks_as_trained else other))
     if evaluation.config.rewards == "hidden":
-        parts.append("Rewards were hidden: policies adapt and act by what they see alone.")
+        parts.append("Rewards were hidden: policies adapt and act by observations alone.")
         names = ", ".join(map(algorithm_title, evaluation.left_out))
         parts += [f"Left out, as they need rewards: {names}."] if names else []
     return " ".join(parts)
@@ -238,11 +238,11 @@ def _sentence(heat_map: HeatMap, drawn: GridMap) -> str:
     but = exceptions(part)
     where = f"{axis_ends(x, along_x)} and {axis_ends(y, along_y)}"
     if len(along_x) == len(x.values) and len(along_y) == len(y.values):
-        everything = f"{who} holds over all that was measured"
-        return f"{everything}{but}. Measured were {where}." if but else f"{everything}: {where}."
+        everything = f"{who} works for all measured tasks"
+        return f"{everything}{but}. Measured: {where}." if but else f"{everything}: {where}."
     measured = " and ".join(axis_range(axis, axis.values) for axis in (x, y))
     return (
-        f"{who} holds for {where}{but}. Measured were {measured}; beyond, less than half of the "
+        f"{who} works for {where}{but}. Measured: {measured}; beyond, less than half of the "
         "episodes succeed on average."
     )
 

@@ -95,7 +95,7 @@ def test_evaluate_says_what_it_was_measured_on(runs, tmp_path, capfd):
     evaluation = json.loads((tmp_path / "result/evaluation.json").read_text())
     assert evaluation["variant"]["name"] == "greasy_pads"
     report = (tmp_path / "result/report.html").read_text()
-    assert "<h1>Grip, greasy pads: what adaptation is worth</h1>" in report
+    assert "<h1>Grip, greasy pads: evaluation of adaptation</h1>" in report
     assert "Measured on the variant greasy_pads (grease on the finger pads" in report
     assert "trained on the family as it is" in report
     assert "Training range" not in report

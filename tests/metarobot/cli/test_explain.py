@@ -72,14 +72,14 @@ def made_up() -> Explanation:
 def test_a_sentence_for_every_picture() -> None:
     told = sentences(made_up())
     assert told["readings"] == (
-        "After 5 episodes, adaptation knows the block mass (R² 0.93), knows roughly the pad "
+        "After 5 episodes, readable well: the block mass (R² 0.93); roughly: the pad "
         "friction (R² 0.45). Their mean R² is 0.69 beyond that range. Of simulation, "
         "fitted to the same 5 episodes of held-out tasks, it is 0.99 for the block mass, 0.99 for "
         "the pad friction."
     )
     assert told["belief"] == (
         f"After 5 episodes the 90 % band of the block mass is 10{NBSP}% as wide as before and "
-        f"holds 92{NBSP}% of the true values, that of the pad friction 40{NBSP}% and 92{NBSP}%, "
+        f"contains 92{NBSP}% of the true values, that of the pad friction 40{NBSP}% and 92{NBSP}%, "
         "over all held-out tasks."
     )
     assert told["states"].startswith("85 % of what differs")

@@ -98,7 +98,7 @@ def test_a_demonstration_stands_beside_what_was_measured(evaluation: Evaluation)
     assert page.open == []
     assert page.tags.count("video") == 2
     assert base64.b64encode(b"a shipped film").decode() in html
-    assert f"{choice} The worst tasks stand further down." in html
+    assert f"{choice} The worst tasks are further down." in html
     assert html.index("trained in full") < html.index("Over the task parameters")
     maps = [html.count(f'name="{name}1"') for name in ("shipped", "map")]
     assert maps[0] == maps[1] > 1
@@ -310,9 +310,9 @@ def test_a_report_without_rewards_says_so_and_names_who_is_left_out(evaluation: 
     config = replace(evaluation.config, rewards="hidden")
     hidden = replace(evaluation, config=config, left_out=("promp", "rl2"))
     html = render_report(hidden, {}, None, Origin())
-    assert "<h1>Grip, rewards hidden: what adaptation is worth</h1>" in html
+    assert "<h1>Grip, rewards hidden: evaluation of adaptation</h1>" in html
     assert "Left out, as they need rewards: ProMP, RL²." in html
-    assert conditions(replace(hidden, left_out=())).endswith("by what they see alone.")
+    assert conditions(replace(hidden, left_out=())).endswith("by observations alone.")
     assert conditions(evaluation) == ""
 
 

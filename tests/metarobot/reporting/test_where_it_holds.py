@@ -36,21 +36,21 @@ def told(success, episodes=(0, 5, 20)) -> list[str]:
     return where_they_hold(replace(evaluation, heat_map=replace(heat_map, maps=tuple(maps))))
 
 
-EVERYTHING = "holds over all that was measured"
-MEASURED = f"Measured were {MASSES} and {FRICTIONS}."
+EVERYTHING = "works for all measured tasks"
+MEASURED = f"Measured: {MASSES} and {FRICTIONS}."
 BEYOND = (
-    "Measured were 0.03 to 3 kg and 0.15 to 1.3; beyond, less than half of the episodes succeed on "
+    "Measured: 0.03 to 3 kg and 0.15 to 1.3; beyond, less than half of the episodes succeed on "
     "average."
 )
 CASES = {
     f"{EVERYTHING}: {MASSES} and {FRICTIONS}.": [],
     # A limit on each parameter.
-    f"holds for a block mass of 0.03 to 0.646 kg and a pad friction of 0.438 to 1.3. {BEYOND}": [
+    f"works for a block mass of 0.03 to 0.646 kg and a pad friction of 0.438 to 1.3. {BEYOND}": [
         (np.s_[:, 5:], 0.4),
         (0, 0.0),
     ],
     # Beyond a hole nothing counts.
-    f"holds for a block mass of 0.139 to 3 kg and {FRICTIONS}. {BEYOND}": [(np.s_[:, 1], 0.0)],
+    f"works for a block mass of 0.139 to 3 kg and {FRICTIONS}. {BEYOND}": [(np.s_[:, 1], 0.0)],
     # A corner is named by what still holds.
     f"{EVERYTHING}, except where the block mass is above 1.39 kg and the pad friction below 0.438 "
     f"(25{NBSP}% of the episodes succeed). {MEASURED}": [((0, 6), 0.25)],
@@ -77,7 +77,7 @@ CASES = {
         (np.s_[0, ::2], 0.4)
     ],
     # A corner within limits.
-    f"holds for a block mass of 0.03 to 0.646 kg and {FRICTIONS}, except where the block mass is "
+    f"works for a block mass of 0.03 to 0.646 kg and {FRICTIONS}, except where the block mass is "
     f"below 0.0646 kg and the pad friction above 1.01 (0{NBSP}% of the episodes succeed). "
     f"{BEYOND}": [(np.s_[:, 5:], 0.0), ((4, 0), 0.0)],
     "fails in more than half of the episodes within the training range already.": [
