@@ -8,7 +8,7 @@ Example::
     robot = gym.make("metarobot/Grip-v0")
     task = {"block_mass_kg": 1.5, "pad_friction": 0.21}
     observation, _ = robot.reset(options={"tasks": task})
-    policy = mr.load("grip")["latent"]
+    policy = mr.load_policy("grip", "latent")
     adapted = policy.adapt(robot, episodes=5)
     action = adapted.act(observation)
     mr.render(adapted, "after.mp4", task=task)
@@ -19,6 +19,7 @@ themselves are imported when they are used.
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
         Evaluation,
         Run,
         evaluate,
-        load,
+        load_policy,
+        load_run,
         register_algorithm,
         render,
         train,
@@ -59,7 +61,8 @@ __all__ = [
     "__version__",
     "envs",
     "evaluate",
-    "load",
+    "load_policy",
+    "load_run",
     "register_algorithm",
     "register_family",
     "render",
@@ -71,14 +74,20 @@ _ELSEWHERE = {"envs": "metarobot.envs", "register_family": "metarobot.envs.regis
 """Modules of the public names that are not in `metarobot.api`."""
 
 
-def __getattr__(name: str) -> Any:
+def _import(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+        )
     module = import_module(_ELSEWHERE.get(name, "metarobot.api"))
     value = module if name == "envs" else getattr(module, name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # else a type checker takes every name for a public one
+    __getattr__ = _import
 
 
 def __dir__() -> list[str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.adaptation.run import Run, as_adaptable, load_run_or_policy
+from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
+from metarobot.adaptation.run import Run
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     algorithm_class,
@@ -27,18 +27,19 @@ from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
 from metarobot.machine import float32_by_default, prepare
 from metarobot.rollout.episodes import Episodes
+from metarobot.training import load as training_load
 from metarobot.training.load import (
     TrainedPolicy,
     TrainedRun,
     choose_variant,
     find_scene,
-    load_run,
     require_alike,
 )
 from metarobot.training.progress import TrainingDisplay
 
 if TYPE_CHECKING:
     from metarobot.evaluation.explain import Explanation, ExplanationConfig
+    from metarobot.options import EvaluateOptions, TrainOptions
     from metarobot.reporting.films import GridSize, RenderConfig, RenderedAdaptation, RenderedGrid
 
 __all__ = [
@@ -47,7 +48,8 @@ __all__ = [
     "Evaluation",
     "Run",
     "evaluate",
-    "load",
+    "load_policy",
+    "load_run",
     "register_algorithm",
     "render",
     "train",
@@ -63,7 +65,7 @@ def train(
     overwrite: bool = False,
     initial_policy: str | Path | None = None,
     wandb: bool = False,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> Run:
     """Train policies of a task family, as ``metarobot train`` does, and show the progress.
 
@@ -81,7 +83,8 @@ def train(
         initial_policy: File with the parameters to begin with; random when None.
         wandb: Log every metric to Weights & Biases as well.
         **options: Fields of the configuration, such as ``seed`` and ``total_steps``, and options of
-            the algorithms, such as ``inner_lr``.
+            the algorithms, such as ``inner_lr``. Type checkers know those of the package; pass one
+            of an algorithm of yours in ``options={"my_option": 2.0}``.
 
     Returns:
         The run, whose policies are read back from its folder.
@@ -111,7 +114,7 @@ def train(
             initial_policy=None if initial_policy is None else Path(initial_policy),
             workers=workers,
         )
-    return Run(load_run(folder))
+    return load_run(folder)
 
 
 def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ...]:
@@ -142,6 +145,8 @@ def _with_fields(
     preset: str | RunConfig, algorithms: Sequence[str], fields: Mapping[str, Any]
 ) -> RunConfig:
     """Return a preset with other values of common fields and of options."""
+    fields = {**fields}
+    fields |= fields.pop("options", {})
     common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
     options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
     require_known(fields, (*COMMON_NAMES, *option_readers()), "field or option")
@@ -150,29 +155,49 @@ def _with_fields(
     return replace(config, **common).with_options(**options)
 
 
-def load(path: str | Path, *, best: bool = False) -> Any:
-    """Read a run, or a policy that was saved; nothing in the file is executed.
+def load_run(path: str | Path, *, best: bool = False) -> Run:
+    """Read the policies of a run; nothing in its folder is executed.
 
     Example::
 
-        policy = mr.load("grip")["latent"]
-        policy = mr.load("runs/grip-seed0")["latent"]
-        adapted = mr.load("adapted.safetensors")
+        run = mr.load_run("grip")
+        run = mr.load_run("runs/grip-seed0")
 
     Args:
-        path: Folder of a run, the name of one that comes with the package (``metarobot list``
-            names them), or a file that `AdaptablePolicy.save` has written.
-        best: Of a run, take the policies with the best smoothed return in training, not the last.
-
-    Returns:
-        A `Run` for a folder, an `AdaptablePolicy` for a file. Its type is Any, so that the lines
-        above pass a type checker.
+        path: Folder of the run, or the name of one that comes with the package: `list_families`
+            names them.
+        best: Take the policies with the best smoothed return in training, not the last.
 
     Raises:
         OSError: It is missing or cannot be read.
         ValueError: It is damaged, or holds something else.
     """
-    return load_run_or_policy(Path(path), best=best)
+    return Run(training_load.load_run(Path(path), best=best))
+
+
+def load_policy(
+    path: str | Path, algorithm: str | None = None, *, best: bool = False
+) -> AdaptablePolicy:
+    """Read a policy of a run, or one that was saved; nothing in the file is executed.
+
+    Example::
+
+        policy = mr.load_policy("grip", "latent")
+        policy = mr.load_policy("runs/grip-seed0", "latent")
+        adapted = mr.load_policy("adapted.safetensors")
+
+    Args:
+        path: As of `load_run`; or a file that `AdaptablePolicy.save` has written, which ends in
+            .safetensors.
+        algorithm: Algorithm of the policy; by default that of the file, or the first of a run that
+            adapts: latent, maml, others.
+        best: Of a run, take the policy with the best smoothed return in training, not the last.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+        ValueError: It is damaged, or holds no such policy.
+    """
+    return choose_policy(Path(path), algorithm, best=best, quiet=True)
 
 
 @float32_by_default()
@@ -187,7 +212,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     video: Path | None = None,
     command: str = "",
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
 
@@ -218,9 +243,7 @@ def evaluate(
     from metarobot.reporting.report import evaluate_to_folder  # training needs no pictures
 
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
-    trained = [
-        run.trained if isinstance(run, Run) else load_run(Path(run), best=best) for run in several
-    ]
+    trained = [_trained(run, best) for run in several]
     require_alike(trained)
     trained = [find_scene(run, scene) for run in trained]
     for run in trained:
@@ -276,13 +299,21 @@ def render(
     return render_policy(policy, Path(out), task, seed)
 
 
-def choose_learner(run: TrainedRun, named: str | None, *, adapts: bool = True) -> str:
-    """Return the named algorithm of a run, or the first that adapts; print the alternatives.
+def _trained(run: Run | str | Path, best: bool) -> TrainedRun:
+    """Return a run that is there, or read it from its folder."""
+    return (run if isinstance(run, Run) else load_run(run, best=best)).trained
+
+
+def choose_learner(
+    run: TrainedRun, named: str | None, *, adapts: bool = True, quiet: bool = False
+) -> str:
+    """Return the named algorithm of a run, or the first that adapts.
 
     Args:
         run: The run.
         named: Name of the algorithm; None for the first that adapts.
         adapts: Whether it must adapt.
+        quiet: Whether not to print the alternatives.
 
     Raises:
         ValueError: The run holds none of that name, or none that adapts.
@@ -292,13 +323,18 @@ def choose_learner(run: TrainedRun, named: str | None, *, adapts: bool = True) -
         wanted = f"{name} that adapts" if adapts else name
         raise ValueError(f"{run.path} holds no {wanted}, only {', '.join(able) or 'others'}")
     others = ", ".join(each for each in run.learners if each != name)
-    if named is None and others:
-        print_line(make_console(), f"{name} adapts; --algorithm takes another: {others}")
+    if named is None and others and not quiet:
+        print_line(make_console(), f"{name} adapts; algorithm may also be: {others}")
     return name
 
 
 def choose_policy(
-    path: Path, named: str | None = None, *, best: bool = False, adapts: bool = False
+    path: Path,
+    named: str | None = None,
+    *,
+    best: bool = False,
+    adapts: bool = False,
+    quiet: bool = False,
 ) -> AdaptablePolicy:
     """Return the policy of a file, or that of a run as `choose_learner` chooses it.
 
@@ -306,14 +342,16 @@ def choose_policy(
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, or holds no such policy.
     """
-    found = load_run_or_policy(path, best=best)
-    if isinstance(found, Run):
-        trained = found.trained
-        return as_adaptable(trained.policies[choose_learner(trained, named, adapts=adapts)])
-    held = found.config.algorithm
-    if named not in (None, held):
-        raise ValueError(f"the file holds a policy of {held} alone: {named} needs a run")
-    return found
+    if path.suffix != SUFFIX or path.is_dir():
+        run = load_run(path, best=best)
+        return run[choose_learner(run.trained, named, adapts=adapts, quiet=quiet)]
+    if best:
+        raise ValueError(f"{path} holds one policy: best goes with a run's folder")
+    policy = load_policy_file(path)
+    if named not in (None, policy.config.algorithm):
+        held = policy.config.algorithm
+        raise ValueError(f"{path} holds a policy of {held} alone: {named} needs a run")
+    return policy
 
 
 def film(
@@ -351,7 +389,7 @@ def film(
     prepare()
     if out.parent.exists():  # else it is made
         require_writable(out)
-    found = find_scene(load_run(run, best=best), scene)
+    found = find_scene(_trained(run, best), scene)
     require_opengl()
     choose_learner(found, config.algorithm)
     shown = choose_variant(found, variant)
@@ -392,7 +430,7 @@ def explain(
     from metarobot.reporting.explanation import explain_to_folder
 
     prepare()
-    found = find_scene(load_run(run, best=best), scene)
+    found = find_scene(_trained(run, best), scene)
     name = choose_learner(found, algorithm)
     with StageDisplay() as stages:
         return explain_to_folder(
@@ -430,7 +468,7 @@ def play(
 
     prepare()
     console = make_console()
-    found = find_scene(load_run(run, best=best), scene)
+    found = find_scene(_trained(run, best), scene)
     name = choose_learner(found, algorithm, adapts=False)
     if not found.policies[name].finished:
         print_line(console, f"the training of {name} is not finished yet")

@@ -46,7 +46,7 @@ class ChangesCommand:
 
 def measure(family: str, num_robots: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for each change of a family."""
-    policy = mr.load(family)["latent"]
+    policy = mr.load_policy(family, "latent")
     changes = changes_of(policy.config.env_id)
     listed = dict(list(changes.items())[:-NUM_UNLISTED])
     episodes = run_trials(policy, changes, num_robots, split="interpolation", seed=seed)

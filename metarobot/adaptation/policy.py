@@ -69,7 +69,7 @@ class AdaptablePolicy:
 
     Example::
 
-        policy = mr.load("runs/grip-seed0")["latent"]
+        policy = mr.load_policy("runs/grip-seed0", "latent")
         adapted = policy.adapt(robot, episodes=5)
         adapted.begin()
         action = adapted.act(observation)
@@ -257,7 +257,7 @@ class AdaptablePolicy:
         return AdaptationSession(self, int(episodes), int(seed))
 
     def save(self, path: str | Path) -> None:
-        """Keep the policy in a sealed .safetensors file, which `metarobot.load` reads."""
+        """Keep the policy in a sealed .safetensors file, which `metarobot.load_policy` reads."""
         path = Path(path)
         require_suffix(path)
         interface = self.interface

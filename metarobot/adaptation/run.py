@@ -1,4 +1,4 @@
-"""A run, or a policy's file, as policies that act and adapt."""
+"""A run as policies that act and adapt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
+from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.envs import find_family
-from metarobot.training.load import TrainedPolicy, TrainedRun, load_run
+from metarobot.training.load import TrainedPolicy, TrainedRun
 
 
 class Run(Mapping[str, AdaptablePolicy]):
@@ -18,7 +18,7 @@ class Run(Mapping[str, AdaptablePolicy]):
 
     Example::
 
-        run = mr.load("runs/grip-seed0")
+        run = mr.load_run("runs/grip-seed0")
         print(list(run))  # ["maml", "latent", "domain_randomisation", "oracle"]
         policy = run["latent"]
     """
@@ -58,24 +58,6 @@ def as_adaptable(trained: TrainedPolicy) -> AdaptablePolicy:
         horizon=family.default_horizon,
     )
     return AdaptablePolicy(config=config, params=trained.params, interface=interface)
-
-
-def load_run_or_policy(path: Path, *, best: bool = False) -> Run | AdaptablePolicy:
-    """Read a run's folder, or the file of a policy that was saved.
-
-    Args:
-        path: The folder, or the file, which ends in .safetensors.
-        best: Of a run, take the policies with the best smoothed return in training.
-
-    Raises:
-        OSError: It is missing or cannot be read.
-        ValueError: It is damaged or holds something else, or the best policy of a file is wanted.
-    """
-    if path.suffix == SUFFIX and not path.is_dir():
-        if best:
-            raise ValueError(f"{path} holds one policy: best goes with a run's folder")
-        return load_policy_file(path)
-    return Run(load_run(path, best=best))
 
 
 def _floats(bounds: np.ndarray) -> tuple[float, ...]:

@@ -436,7 +436,7 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
 
     Example::
 
-        policy = mr.load("reach")["latent"]
+        policy = mr.load_policy("reach", "latent")
         print(what_changed(policy, policy.explore(robot, episodes=5)).sentence())
 
     Args:

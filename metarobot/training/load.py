@@ -138,7 +138,9 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
     """
     path = find_run(path)
     if path.suffix == ".safetensors" and path.is_file():
-        raise RunError(f"{path} is a file, must be a run folder: adapt and export take such files")
+        raise RunError(
+            f"{path} is a file, must be a run folder: load_policy, adapt and export take such files"
+        )
     found = {name: _load_algorithm(saved, best) for name, saved in read_run(path).items()}
     policies = {name: trained for name, trained in found.items() if trained}
     if not policies:

@@ -160,14 +160,14 @@ SEALED = {
     "maml/checkpoints/iteration-000001.safetensors": lambda path, fresh: load_newest_checkpoint(
         Folder(path.parent), CONFIG, fresh.state(), ALONE
     ),
-    "adapted.safetensors": lambda path, _: mr.load(path),
+    "adapted.safetensors": lambda path, _: mr.load_policy(path),
 }
 
 
 @pytest.mark.parametrize("name", SEALED)
 def test_no_part_of_a_sealed_file_is_trusted(run, name):
     alone(run)
-    mr.load(run)["maml"].save(run / "adapted.safetensors")
+    mr.load_policy(run, "maml").save(run / "adapted.safetensors")
     fresh = make_trainer(CONFIG, ALONE)
     path = run / name.partition(" ")[0]
     entries, facts, rest = open_sealed(path.read_bytes())

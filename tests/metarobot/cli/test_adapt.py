@@ -75,7 +75,7 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
     env = ["--env", "my_robot_module:my/Robot-v0"]
     assert adapt(run.path, "adapted.safetensors", *env) == 0
     assert adapt("adapted.safetensors", "twice.safetensors", *env, "--steps", "2") == 0
-    adapted = mr.load("twice.safetensors")
+    adapted = mr.load_policy("twice.safetensors")
     assert (adapted.adaptation_steps, adapted.num_episodes) == (3, 6)
     assert adapted.act(np.zeros(len(adapted.interface.observation_low))).shape == (
         adapted.interface.action_size,
@@ -147,7 +147,7 @@ def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tm
     policy.explore(whole, episodes=2, progress=False, on_ended=kept.append)
     out, named = tmp_path / "a.safetensors", ("--algorithm", algorithm)
     assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0", *named) == 2
-    assert same(mr.load(out), policy.adapt_from(kept[0]))
+    assert same(mr.load_policy(out), policy.adapt_from(kept[0]))
 
     one_step = policy.adapt(whole, episodes=2, progress=False)
     kept.clear()
@@ -155,8 +155,8 @@ def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tm
     out.unlink()
     more = ("--env", f"{module}:my/FailingLate-v0", "--steps", "2")
     assert adapt(run.path, out, *more, *named) == 2
-    assert same(mr.load(out), one_step.adapt_from(kept[0]))
-    assert mr.load(out).num_episodes == 3
+    assert same(mr.load_policy(out), one_step.adapt_from(kept[0]))
+    assert mr.load_policy(out).num_episodes == 3
 
 
 def same(one, other):

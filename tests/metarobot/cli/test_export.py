@@ -48,7 +48,7 @@ def test_a_run_as_onnx(run, capfd):
     out, err = capfd.readouterr()
     assert err == ""
     assert out.splitlines() == [
-        "maml adapts; --algorithm takes another: rl2",
+        "maml adapts; algorithm may also be: rl2",
         "exported maml: maml.onnx",
         "exported rl2: rl2.onnx",
     ]
@@ -60,7 +60,7 @@ def test_an_adapted_policy_as_a_ppo_model(run):
     options = ["--algorithm", "maml", "--episodes", "2", "--out", "adapted.safetensors"]
     assert main(["adapt", str(run.path), *options]) == 0
     assert main(["export", "adapted.safetensors", "--out", "adapted.zip"]) == 0
-    policy = mr.load("adapted.safetensors")
+    policy = mr.load_policy("adapted.safetensors")
     middle = np.add(policy.interface.observation_low, policy.interface.observation_high) / 2
     found, _ = PPO.load("adapted.zip", device="cpu").predict(middle, deterministic=True)
     np.testing.assert_allclose(found, policy.act(middle), 0, 1e-6)

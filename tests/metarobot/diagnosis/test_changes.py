@@ -34,7 +34,7 @@ THREE = chosen("late_commands", "noisy_opening")
 
 @pytest.fixture(scope="module")
 def policy():
-    return mr.load("grip")["latent"]
+    return mr.load_policy("grip", "latent")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_several_robots_and_policies_without_trials_or_changes_are_refused(polic
     for refused, words in (
         (lambda: changes_of("metarobot/Slide-v0"), r"known for grip and reach only, got .*Slide"),
         (lambda: what_changed(policy, trials(policy, chosen(), 2)), "one robot, got 2"),
-        (lambda: trials(mr.load("grip")["oracle"], chosen(), 2), "runs no trial episodes"),
+        (lambda: trials(mr.load_policy("grip", "oracle"), chosen(), 2), "runs no trial episodes"),
     ):
         with pytest.raises(ValueError, match=words):
             refused()
@@ -168,7 +168,7 @@ def test_the_command_says_it_and_adapts_the_same(policy, tmp_path, capsys, monke
     assert main([*command, str(out), "--what-changed"]) == 0
     assert "the first episode" in capsys.readouterr().out
     assert main([*command, str(plain)]) == 0
-    said, silent = mr.load(out), mr.load(plain)
+    said, silent = mr.load_policy(out), mr.load_policy(plain)
     assert all((said.params[name] == silent.params[name]).all() for name in said.params)
 
 

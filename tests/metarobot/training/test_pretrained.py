@@ -46,4 +46,4 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch) -> None:
     (tmp_path / name).mkdir()
     assert find_run(Path(name)) == Path(name)
     with pytest.raises(RunError, match="is not a run folder"):
-        mr.load(name)
+        mr.load_run(name)
