@@ -13,14 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
+
+from metarobot.machine import import_mujoco
 
 if TYPE_CHECKING:
     from metarobot.envs.family import TaskFamily
-
-_mj: Any = mujoco
-"""MuJoCo; type checkers cannot see its compiled names."""
 
 LONGEST_VALUE = 60
 """Characters of a value that an error shows."""
@@ -126,7 +124,7 @@ def read_options(options: Any, allowed: Iterable[str]) -> Mapping[str, Any]:
 
 def simulation_bytes(model: Any) -> int:
     """Return the memory of one simulation of a model."""
-    data = _mj.MjData(model)
+    data = import_mujoco().MjData(model)
     return data.nbuffer + data.narena
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mujoco.batch import Batch
 
 from metarobot.envs.tasks import TaskError, Tasks
+
+if TYPE_CHECKING:
+    from mujoco.batch import Batch
 
 _PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of random numbers
 _ONE, _PLANE = np.arange(1), np.arange(2)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box
-from mujoco.batch import Batch
 
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, Tasks
+
+if TYPE_CHECKING:
+    from mujoco.batch import Batch
 
 
 @dataclass(frozen=True)

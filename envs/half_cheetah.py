@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mujoco
+import gymnasium
 import numpy as np
-from gymnasium.envs import mujoco as gymnasium_mujoco
 
 from metarobot.envs.family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
+from metarobot.machine import import_mujoco
 
 ACTION_COST = 0.05
 """Cost of a squared action in a control step, in m/s."""
@@ -27,7 +27,7 @@ MIN_SPEED_M_PER_S = 1.0
 SPEED_TOLERANCE_M_PER_S = 0.2
 """Success of HalfCheetahVelocity: the mean error over the second half of the episode."""
 
-SCENE_PATH = Path(gymnasium_mujoco.__file__).parent / "assets" / "half_cheetah.xml"
+SCENE_PATH = Path(gymnasium.__file__).parent / "envs/mujoco/assets/half_cheetah.xml"
 JOINTS = {
     "bthigh": "back thigh",
     "bshin": "back shin",
@@ -38,8 +38,7 @@ JOINTS = {
 }
 """Joints in the model's order, and the link that each moves."""
 
-_mj: Any = mujoco
-"""MuJoCo; type checkers cannot see its compiled names."""
+_mj = import_mujoco()
 _TINY = 2.0**-25
 """Start uniforms keep this distance from 0 and 1, where a normal would be infinite."""
 

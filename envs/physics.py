@@ -7,8 +7,12 @@ after all changes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from mujoco.batch import Batch
+
+if TYPE_CHECKING:
+    from mujoco.batch import Batch
 
 
 def set_body_mass(batch: Batch, body: str, mass_kg: np.ndarray) -> None:

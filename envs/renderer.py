@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
-from metarobot.machine import make_renderer, require_own_process
+from metarobot.machine import import_mujoco, make_renderer, require_own_process
 
-_mj: Any = mujoco
-"""MuJoCo; type checkers cannot see its compiled names."""
+_mj = import_mujoco()
 
 VIDEO_CAMERA = "video"
 """The camera that every scene is drawn from."""

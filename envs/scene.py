@@ -27,20 +27,18 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import msgspec
-import mujoco
 import numpy as np
 
 from metarobot.envs.checks import nearest_name, simulation_bytes
 from metarobot.envs.renderer import VIDEO_CAMERA
 from metarobot.envs.tasks import Tasks
 from metarobot.io import FolderError, read_file
-from metarobot.machine import silence_mujoco
+from metarobot.machine import import_mujoco, silence_mujoco
 
 if TYPE_CHECKING:
     from metarobot.envs.vector_env import TaskVectorEnv
 
-_mj: Any = mujoco
-"""MuJoCo; type checkers cannot see its compiled names."""
+_mj = import_mujoco()
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 """Where the package's own scenes are."""

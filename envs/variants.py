@@ -83,12 +83,13 @@ class Variant:
             VariantError: It is not valid; the message is one line with the key and the value.
         """
         try:
-            family = find_family(_read_family(values))
+            env_id = _read_family(values)
+            family = find_family(env_id)
             given = _convert({"name": name, **values}, variant_format(family))
             distribution = _read_distribution(given, family.distribution)
             return cls(
                 name=given["name"],
-                env_id=next(env_id for env_id, known in FAMILIES.items() if known is family),
+                env_id=env_id,
                 distribution=distribution,
                 disturbances=_read_disturbances(given, family, distribution),
                 description=given.get("description", ""),

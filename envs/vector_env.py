@@ -16,14 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.seeding import np_random as make_generator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from mujoco.batch import Batch
 
 from metarobot.envs.checks import (
     MOST_HORIZON,
@@ -41,13 +39,14 @@ from metarobot.envs.family import TaskFamily
 from metarobot.envs.renderer import BatchRenderer, Pictures
 from metarobot.envs.scene import SceneError, SceneRecord, load_family_scene, load_recorded_scene
 from metarobot.envs.tasks import TaskError, Tasks
-from metarobot.machine import MOST_THREADS
+from metarobot.machine import MOST_THREADS, import_mujoco
 
 if TYPE_CHECKING:
+    from mujoco.batch import Batch
+
     from metarobot.envs.variants import Variant
 
-_mj: Any = mujoco
-"""MuJoCo; type checkers cannot see its compiled names."""
+_mj = import_mujoco()
 
 SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
@@ -204,7 +203,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self.model = self._load_model(scene_path)
         simulations = {f"{num_envs} simulations": num_envs * simulation_bytes(self.model)}
         require_memory(simulations, "take fewer (num_envs)")
-        self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
+        self.batch = _mj.batch.Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.control_step_s()
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
         self.autoreset_mode = autoreset_mode

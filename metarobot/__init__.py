@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from metarobot.machine import PACKAGE_FAMILIES, VERSION, register_id
+from metarobot.envs.registration import FAMILIES, register_id
+from metarobot.machine import VERSION
 
 # torch's threads wait for more work by spinning, on the cores that MuJoCo's threads then need: a
 # rollout would take up to a third longer.  OpenMP reads this when torch is imported.
@@ -33,7 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = VERSION
 
-for _env_id in PACKAGE_FAMILIES:
+for _env_id in FAMILIES:
     if _env_id not in gym.registry:
         register_id(_env_id)
 

@@ -38,9 +38,11 @@ from metarobot.training.load import (
 from metarobot.training.progress import TrainingDisplay
 
 if TYPE_CHECKING:
-    from metarobot.evaluation.explain import Explanation, ExplanationConfig
+    from metarobot.evaluation.explain import Explanation
+    from metarobot.evaluation.protocol import ExplanationConfig
     from metarobot.options import EvaluateOptions, TrainOptions
-    from metarobot.reporting.films import GridSize, RenderConfig, RenderedAdaptation, RenderedGrid
+    from metarobot.reporting.film_config import GridSize, RenderConfig
+    from metarobot.reporting.films import RenderedAdaptation, RenderedGrid
 
 __all__ = [
     "AdaptablePolicy",

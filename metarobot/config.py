@@ -1,7 +1,8 @@
 """Configuration: options with their bounds, configurations of runs and algorithms, presets.
 
 Options are frozen dataclasses whose fields state their bounds beside their values.  A preset is a
-`RunConfig` for one task family; its options go to every algorithm that reads them.
+`RunConfig` for one task family; its options go to every algorithm that reads them.  Neither torch
+nor MuJoCo is imported, so that help and refusals are printed at once.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, get_args
 
-from metarobot.envs import file_name
 from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, nearest_name, show
 from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
-from metarobot.envs.scene import SceneRecord
-from metarobot.envs.variants import Variant
-from metarobot.machine import MOST_THREADS, PACKAGE_FAMILIES
-from metarobot.policies.gaussian import MIN_STD
+from metarobot.machine import MOST_THREADS
+from metarobot.policies import MIN_STD
+
+if TYPE_CHECKING:
+    from metarobot.envs.scene import SceneRecord
+    from metarobot.envs.variants import Variant
 
 Value = bool | int | float | str
 """Value of an option; JSON can hold it."""
@@ -145,6 +147,42 @@ class AlgorithmOptions(Checked):
         return cls(**{name: values[name] for name in cls.names(free=True) if name in values})
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrustRegion(Checked):
+    """The trust region of a meta-update, and the search in it."""
+
+    max_kl: float = number(0.01, 1e-8, 10.0)
+    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
+    cg_iterations: int = integer(10, 1, 1000)
+    """Fisher products per meta-update."""
+    cg_damping: float = number(1e-2, 0.0, 10.0)
+    """Multiple of the identity added to the Fisher matrix."""
+    line_search_steps: int = integer(15, 1, 1000)
+    """Step lengths tried before the meta-update is given up."""
+    line_search_decay: float = number(0.8, 0.01, 0.99)
+    """Ratio of one step length to the one tried before."""
+    fisher_episodes: int = integer(5, 1, 10_000)
+    """Episodes per task, at most, from which Fisher products are estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamOptions(Checked):
+    """A meta-update by several epochs of Adam."""
+
+    outer_lr: float = number(1e-3, 1e-8, 10.0)
+    """Learning rate of Adam."""
+    outer_epochs: int = integer(10, 1, 10_000)
+    """Steps of Adam on each meta-batch, at most."""
+    outer_max_kl: float = number(0.03, 1e-8, 10.0)
+    """Bound on the mean KL divergence between adapted policies that the steps on one meta-batch
+    lead to, in nats. Looser than `max_kl` of a trust region: a safety limit, not a target."""
+
+
+InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
+"""Objective of an adaptation step."""
+INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
+
+
 def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
     """Refuse an unknown name; the message suggests the nearest known one.
 
@@ -244,8 +282,7 @@ class CommonConfig(Checked):
         if not isinstance(self.env_id, str):
             self._refuse("env_id", "a string")
         self._check_variant()
-        if not isinstance(self.scene, SceneRecord | None):
-            self._refuse("scene", "a table, or none")
+        self._check_scene()
         sizes = self.hidden_sizes
         if (
             not isinstance(sizes, tuple)
@@ -256,9 +293,19 @@ class CommonConfig(Checked):
                 "hidden_sizes", f"up to {MOST_LAYERS} integers in [1, {MOST_UNITS}], the widths"
             )
 
+    def _check_scene(self) -> None:
+        if self.scene is None:
+            return
+        from metarobot.envs.scene import SceneRecord  # and MuJoCo
+
+        if not isinstance(self.scene, SceneRecord):
+            self._refuse("scene", "a table, or none")
+
     def _check_variant(self) -> None:
         if self.variant is None:
             return
+        from metarobot.envs.variants import Variant  # and MuJoCo
+
         if not isinstance(self.variant, Variant):
             self._refuse("variant", "a table, or none")
         if self.variant.env_id != self.env_id:
@@ -437,9 +484,6 @@ PRESETS: dict[str, RunConfig] = {
     ),
 }
 """Presets by the name that `metarobot train` takes."""
-
-for _env_id in PACKAGE_FAMILIES:
-    PRESETS.setdefault(file_name(_env_id), RunConfig(env_id=_env_id))
 
 
 def find_preset(name: str) -> RunConfig:

@@ -1,4 +1,4 @@
-"""The machine: threads, versions, memory, OpenGL; and the ids of the families.
+"""The machine: threads, versions, memory, OpenGL.
 
 At import only the standard library is needed: `import_mujoco` comes before everything else.
 """
@@ -157,38 +157,6 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
-PACKAGE_FAMILIES = {
-    "metarobot/Reach-v0": "reach:ReachVectorEnv",
-    "metarobot/ReachHiddenGoal-v0": "reach_hidden_goal:ReachHiddenGoalVectorEnv",
-    "metarobot/ReachFeedForward-v0": "reach_feed_forward:ReachFeedForwardVectorEnv",
-    "metarobot/Grip-v0": "grip:GripVectorEnv",
-    "metarobot/Slide-v0": "slide:SlideVectorEnv",
-    "metarobot/Push-v0": "push:PushVectorEnv",
-    "metarobot/Carry-v0": "carry:CarryVectorEnv",
-    "metarobot/Insert-v0": "insert:InsertVectorEnv",
-    "metarobot/HalfCheetahDirection-v0": "half_cheetah:HalfCheetahDirectionVectorEnv",
-    "metarobot/HalfCheetahVelocity-v0": "half_cheetah:HalfCheetahVelocityVectorEnv",
-    "metarobot/PointNavigation-v0": "point_navigation:PointNavigationVectorEnv",
-}
-"""The native batch of every family of the package, as ``module:Class`` within `metarobot.envs`."""
-
-
-def register_id(env_id: str) -> None:
-    """Register a family with Gymnasium; ``gym.make`` and ``gym.make_vec`` import it on use.
-
-    Args:
-        env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
-    """
-    import gymnasium as gym
-
-    gym.register(
-        env_id,
-        entry_point="metarobot.envs.single_env:TaskEnv",
-        vector_entry_point="metarobot.envs.registration:make_env",
-        kwargs={"env_id": env_id},
-    )
-
-
 # OpenGL.  MuJoCo loads the backend that MUJOCO_GL names when it is imported, and where that is
 # missing the import fails, for programs that never render as well.  So this package imports MuJoCo
 # without OpenGL, and gives it a backend only where a picture is wanted.
@@ -227,17 +195,21 @@ class OpenGLError(RuntimeError):
     """MuJoCo cannot render here; the message names the remedy, in one line."""
 
 
-def import_mujoco() -> None:
+def import_mujoco() -> Any:
     """Import MuJoCo without OpenGL, for every value of MUJOCO_GL, unless it is imported already.
 
     ``mujoco.Renderer`` and ``mujoco.GLContext`` work all the same: they look for a backend when
     they are used.
+
+    Returns:
+        The module with its `batch`, of type Any: type checkers cannot see its compiled names.
     """
-    if "mujoco" in sys.modules:
-        return
-    with _variable("MUJOCO_GL", "disable"):
-        importlib.import_module("mujoco")
-    _give_mujoco(_open_context)
+    if "mujoco" not in sys.modules:
+        with _variable("MUJOCO_GL", "disable"):
+            importlib.import_module("mujoco")
+        _give_mujoco(_open_context)
+    importlib.import_module("mujoco.batch")
+    return sys.modules["mujoco"]
 
 
 def silence_mujoco() -> None:

@@ -7,12 +7,11 @@ defaults and their bounds.
 from collections.abc import Mapping
 from typing import TypedDict
 
-from metarobot.config import Value
+from metarobot.config import InnerObjective, Value
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.tasks import Split
 from metarobot.envs.variants import Variant
 from metarobot.evaluation.protocol import ActionNoise, Rewards, Untrained
-from metarobot.learning.inner_loop import InnerObjective
 
 
 class TrainOptions(TypedDict, total=False):

@@ -26,13 +26,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor, nn
 
-from metarobot.algorithms import algorithm_class, make_policy, train_config
+from metarobot.algorithms import algorithm_class, train_config
+from metarobot.algorithms.base import make_policy
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file
 from metarobot.learning.inner_loop import MEASURED
-from metarobot.policies import GaussianMLP, GaussianPolicy, Params
-from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies import MIN_STD, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.mlp import TaskMLP
 from metarobot.training.load import TrainedPolicy
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from metarobot.policies import MIN_STD
 from metarobot.policies.params import Params
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -105,9 +106,6 @@ class ReactiveState(PolicyState):
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
         return self._policy.distribution(self._params, observations)
 
-
-MIN_STD = 0.02
-"""Floor of the action noise in half action ranges, so that probability ratios stay finite."""
 
 LAST_LAYER_GAIN = 0.1
 """Small, so that an untrained policy explores around the middle of the action range."""

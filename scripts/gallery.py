@@ -22,7 +22,8 @@ from shared import check_names, takes_options
 from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.io import write_file
-from metarobot.reporting.films import Camera, RenderConfig, adapt_to
+from metarobot.reporting.film_config import RenderConfig
+from metarobot.reporting.films import Camera, adapt_to
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip, webp_bytes
 from metarobot.rollout.collect import collect

@@ -22,14 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward, rollout_env
-from metarobot.algorithms import (
-    ALGORITHMS,
-    Algorithm,
-    adapt_once,
-    algorithm_class,
-    config_from_dict,
-    make_algorithm,
-)
+from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
+from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import FAMILIES
 from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show

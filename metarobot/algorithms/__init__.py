@@ -1,19 +1,15 @@
-"""Meta-RL algorithms and references, by name."""
+"""Meta-RL algorithms and references, by name; imports no torch."""
 
-from metarobot.algorithms.base import AdaptationStep, Algorithm, Collect, adapt_in_steps, adapt_once
+from metarobot.algorithms.options import ALGORITHMS, STANDARD_ALGORITHMS
 from metarobot.algorithms.registry import (
-    ALGORITHMS,
-    STANDARD_ALGORITHMS,
     algorithm_class,
     config_from_dict,
     configure,
-    fit_policy,
-    initial_params,
     is_algorithm_name,
-    make_algorithm,
-    make_policy,
     option_readers,
+    options_class,
     register_algorithm,
+    require_algorithm,
     require_readers,
     train_config,
 )
@@ -21,21 +17,14 @@ from metarobot.algorithms.registry import (
 __all__ = [
     "ALGORITHMS",
     "STANDARD_ALGORITHMS",
-    "AdaptationStep",
-    "Algorithm",
-    "Collect",
-    "adapt_in_steps",
-    "adapt_once",
     "algorithm_class",
     "config_from_dict",
     "configure",
-    "fit_policy",
-    "initial_params",
     "is_algorithm_name",
-    "make_algorithm",
-    "make_policy",
     "option_readers",
+    "options_class",
     "register_algorithm",
+    "require_algorithm",
     "require_readers",
     "train_config",
 ]

@@ -1,7 +1,6 @@
 """Latent: a policy that observes the task code in training, and a model to estimate the code."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,15 +13,14 @@ from metarobot.algorithms.base import (
     task_codes_of,
     task_grid,
 )
-from metarobot.config import AlgorithmOptions, TrainConfig, fixed, integer, number
+from metarobot.algorithms.options import LatentOptions
+from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_update import MetaBatch, chunks_of_steps
-from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Params
 from metarobot.policies.episode_encoder import shift
-from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.latent import UNITS, ExploringState, LatentPolicy, when
 from metarobot.policies.task_model import LogLikelihood, Transitions
 from metarobot.rollout.collect import replay
@@ -31,35 +29,6 @@ from metarobot.rollout.seeding import Phase, torch_generator
 
 FEWEST_CANDIDATES = 2
 """Least number of episodes with a candidate for a comparison of their returns."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatentOptions(AlgorithmOptions, TrustRegion):
-    """Options of the latent learner."""
-
-    model_lr: float = number(5e-3, 1e-8, 1.0)
-    """Learning rate of the model's Adam at the beginning; it falls to nothing."""
-    model_epochs: int = integer(16, 1, 10_000)
-    """Epochs of the model's Adam over all episodes, on average."""
-    model_batch: int = integer(4, 1, 10_000)
-    """Episodes of each task in one step of the model's Adam."""
-    num_adaptation_steps: int = fixed(0)
-    """K, adaptation steps in training: none, as training gives the policy the task code."""
-    min_std: float = fixed(MIN_STD)
-    """Floor of the action noise, in half action ranges: the lowest, as for the oracle. The
-    policy explores by its task code, not by noise."""
-    num_weighed: int = integer(1024, 2, 65_536)
-    """K, tasks that are weighted on a robot."""
-    likelihood_power: float = number(0.3, 1e-6, 1.0)
-    """Power of the likelihood: below 1, as errors of the model are correlated between steps."""
-
-    def check_episodes(self, episodes_per_task: int) -> None:
-        """Refuse too few episodes: some of a task have its code, and some another one."""
-        super().check_episodes(episodes_per_task)
-        if episodes_per_task < 2:
-            raise ValueError(
-                f"latent needs episodes_per_task of 2 or more, got {episodes_per_task}"
-            )
 
 
 class Latent(TaskCodeLearner[LatentPolicy]):

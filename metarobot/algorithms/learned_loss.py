@@ -1,6 +1,5 @@
 """A learned inner loss: a network computes the direction in which each mean action should move."""
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -8,30 +7,12 @@ from torch import Tensor
 from torch.func import grad
 
 from metarobot.algorithms.maml import DifferentiableLearner
-from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfig, integer, number
+from metarobot.algorithms.options import LearnedLossOptions
+from metarobot.config import TrainConfig
 from metarobot.learning.prototypes import step_features
-from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Params
-from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.learned_loss import CONTEXT, LearnedLossPolicy, directions
 from metarobot.rollout.episodes import Episodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnedLossOptions(AlgorithmOptions, TrustRegion):
-    """Options of the learner of an inner loss."""
-
-    num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
-    """K, adaptation steps before the post-update episodes."""
-    min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise, in half action ranges."""
-    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise in adaptation episodes, in half action ranges."""
-    context_size: int = integer(8, 1, 1024)
-    """Z, elements of the context that adapts."""
-    support_episodes: int = integer(5, 1, 10_000)
-    """Adaptation episodes of each task in training, at most episodes_per_task. Few are enough, as
-    the loss has no sampling noise, and fewer episodes allow more meta-updates within a budget."""
 
 
 class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):

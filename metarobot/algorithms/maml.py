@@ -5,22 +5,15 @@ First-order MAML, ANIL, Meta-SGD and E-MAML differ from MAML in one method or op
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from metarobot.algorithms.base import TrpoLearner
+from metarobot.algorithms.options import AdaptationStepOptions, FomamlOptions, MamlOptions
 from metarobot.config import (
-    MOST_ADAPTATION_STEPS,
-    AlgorithmOptions,
     TrainConfig,
-    choice,
-    fixed,
-    integer,
-    number,
-    switch,
 )
 from metarobot.learning.advantages import (
     LEARNING_RATE,
@@ -30,12 +23,10 @@ from metarobot.learning.advantages import (
 )
 from metarobot.learning.distributed import Workers, running_mean
 from metarobot.learning.inner_loop import (
-    INNER_OBJECTIVES,
     STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
     VALUE_PRIOR,
-    InnerObjective,
     PolicyLoss,
     StepSizes,
     adapt,
@@ -52,9 +43,14 @@ from metarobot.learning.meta_update import (
     params_of,
     surrogates,
 )
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params, repeat_params
-from metarobot.policies.gaussian import MIN_STD
+from metarobot.learning.trpo import trpo_update
+from metarobot.policies import (
+    Distribution,
+    GaussianMLP,
+    GaussianPolicy,
+    Params,
+    repeat_params,
+)
 from metarobot.policies.mlp import LearnedStepsMLP
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, numpy_generator
@@ -100,57 +96,6 @@ class DifferentiableLearner(TrpoLearner[PolicyT]):
 
 FEWER_EPISODES = (1, 2, 5, 10, 20)
 """Numbers of adaptation episodes among which training draws, besides episodes_per_task."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptationStepOptions(AlgorithmOptions):
-    """One adaptation step, and the episodes that it learns from."""
-
-    inner_lr: float = number(0.1, 1e-6, 100.0)
-    """α, step size of an adaptation step."""
-    inner_objective: InnerObjective = choice("lvc", INNER_OBJECTIVES)
-    """Objective of an adaptation step; with likelihood_ratio the line search follows the function
-    that was differentiated, and accepts longer steps."""
-    normalise_inner: bool = switch(True)
-    """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
-    Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
-    return."""
-    shrink_steps: bool = switch(True)
-    """Shrink an adaptation step by its noise and by the steps already taken: episodes that disagree
-    move a task little, and later steps do not overshoot. Without, noise moves it as far as a
-    signal, and few episodes do harm."""
-    value_prior: bool = switch(True)
-    """Fit a task's value baseline to the mean over all tasks of meta-training as well, as far as
-    that predicts the task's episodes. Without, the baseline overfits few episodes, and their
-    advantages are noise."""
-    vary_episodes: bool = switch(False)
-    """Draw the number of adaptation episodes of a meta-iteration from 1, 2, 5, 10, 20, up to
-    episodes_per_task, so that one initialisation serves all of these numbers."""
-    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise in adaptation episodes, in half action ranges. MAML's gradient does
-    not credit exploration for its use to adaptation: without this floor, adaptation episodes
-    become uninformative."""
-
-    def check_episodes(self, episodes_per_task: int) -> None:
-        """Refuse a single episode on each task: meta-training would never see its noise."""
-        if self.shrink_steps and self.adaptation_steps > 0 and episodes_per_task < 2:
-            raise ValueError(
-                "shrink_steps measures noise by how episodes of a task differ: episodes_per_task "
-                f"must be at least 2, got {episodes_per_task}; or pass --no-shrink-steps"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientOptions(AdaptationStepOptions):
-    """An initialisation that is trained through its adaptation steps."""
-
-    num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
-    """K, adaptation steps before the post-update episodes."""
-    first_order: bool = switch(False)
-    """Drop the second derivatives of the adaptation from the meta-gradient."""
-    min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise, in half action ranges. The trust region is as narrow as the noise,
-    so that a nearly deterministic policy can hardly learn."""
 
 
 class GradientLearner(DifferentiableLearner[GaussianMLP]):
@@ -278,11 +223,6 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         return torch.cat(parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MamlOptions(GradientOptions, TrustRegion):
-    """Options of MAML: its adaptation steps, and the trust region of its meta-update."""
-
-
 class Maml(GradientLearner):
     """MAML with TRPO as its meta-update, exact to second order.
 
@@ -291,14 +231,6 @@ class Maml(GradientLearner):
 
     title = "MAML-TRPO"
     options_class = MamlOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class FomamlOptions(MamlOptions):
-    """Options of first-order MAML."""
-
-    first_order: bool = fixed(True)
-    """Drop the second derivatives of the adaptation from the meta-gradient."""
 
 
 class FirstOrderMaml(Maml):

@@ -1,24 +1,14 @@
 """MAML-PPO and ProMP: meta-updates by several epochs of Adam on a clipped surrogate."""
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from metarobot.algorithms.maml import GradientLearner, GradientOptions
-from metarobot.config import TrainConfig, fixed, number
-from metarobot.learning.adam import AdamOptions, AdamState, adam_update
+from metarobot.algorithms.maml import GradientLearner
+from metarobot.algorithms.options import MamlPpoOptions, ProMPOptions
+from metarobot.config import TrainConfig
+from metarobot.learning.adam import AdamState, adam_update
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.inner_loop import InnerObjective
 from metarobot.learning.meta_update import MetaBatch, UpdateReport, clipped_surrogates, kl_estimates
 from metarobot.policies import Distribution, GaussianMLP, Params
-
-
-@dataclass(frozen=True, kw_only=True)
-class MamlPpoOptions(GradientOptions, AdamOptions):
-    """Options of MAML-PPO: its adaptation steps, and the epochs of its meta-update."""
-
-    clip_ratio: float = number(0.2, 0.01, 1.0)
-    """Distance of probability ratios from 1 at which PPO's gradient ends."""
 
 
 class MamlPpo(GradientLearner):
@@ -51,17 +41,6 @@ class MamlPpo(GradientLearner):
             self, params, batch, self.moments, self.options, self.workers
         )
         return params, report
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProMPOptions(MamlPpoOptions):
-    """Options of ProMP."""
-
-    inner_objective: InnerObjective = fixed("lvc")
-    """Objective of an adaptation step."""
-    inner_kl_penalty: float = number(5.0, 0.0, 100.0)
-    """Weight of the KL divergence of the policies that adaptation starts from, in units of the
-    advantages' standard deviation per nat."""
 
 
 class ProMP(MamlPpo):

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm
-from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfig, integer, number
+from metarobot.algorithms.options import PrototypeOptions
+from metarobot.config import TrainConfig
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import ALONE, Workers, running_mean
 from metarobot.learning.inner_loop import LEARNING_RATE, learn_mean
@@ -28,40 +29,11 @@ from metarobot.learning.prototypes import (
     prototypes,
     step_features,
 )
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import Distribution, Params, repeat_params
+from metarobot.learning.trpo import trpo_update
+from metarobot.policies import MIN_STD, Distribution, Params, repeat_params
 from metarobot.policies.episode_encoder import embed
-from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.prototype import CONTEXT, SPREAD, PrototypePolicy
 from metarobot.rollout.episodes import Episodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrototypeOptions(AlgorithmOptions, TrustRegion):
-    """Options of adaptation by prototypes."""
-
-    num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
-    """K, blocks of adaptation episodes before the post-update episodes."""
-    min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise, in half action ranges."""
-    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise in adaptation episodes, in half action ranges."""
-    embedding_size: int = integer(8, 1, 1024)
-    """D, elements of the prototype of a task."""
-    encoder_epochs: int = integer(10, 1, 10_000)
-    """Steps of Adam that the task encoder takes on the adaptation episodes of each meta-batch.
-    If there are too few, its loss in the log stays near log N, that of random answers."""
-    outer_lr: float = number(1e-3, 1e-8, 10.0)
-    """Learning rate of the encoder's Adam."""
-
-    def check_episodes(self, episodes_per_task: int) -> None:
-        """Refuse a single adaptation episode: the encoder compares at least two."""
-        if self.num_adaptation_steps * episodes_per_task < 2:
-            raise ValueError(
-                "the algorithm prototype compares the adaptation episodes of a task: "
-                "num_adaptation_steps x episodes_per_task must be at least 2, "
-                f"got {self.num_adaptation_steps} x {episodes_per_task}"
-            )
 
 
 class Prototype(Algorithm[PrototypePolicy]):

@@ -6,7 +6,6 @@ task instead: the candidate with the highest return, or the one that fits best i
 """
 
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -14,30 +13,22 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm, TrpoLearner, sobol_points, task_grid, tasks_of
+from metarobot.algorithms.options import (
+    OracleOptions,
+    RecurrentRandomisationOptions,
+    ReferenceOptions,
+)
 from metarobot.algorithms.rl2 import RecurrentLearner
-from metarobot.config import AlgorithmOptions, TrainConfig, fixed, switch
+from metarobot.config import TrainConfig
 from metarobot.envs import find_family, make_env
 from metarobot.learning.meta_update import MetaBatch
-from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Distribution, GaussianMLP, Params, PolicyState
-from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.mlp import TaskMLP
 from metarobot.policies.params import TASK_CODE
 from metarobot.policies.recurrent import EpisodicPolicy
 from metarobot.policies.search import SearchingPolicy, sum_of_rewards
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceOptions(AlgorithmOptions, TrustRegion):
-    """Options of the references that never adapt."""
-
-    num_adaptation_steps: int = fixed(0)
-    """K, adaptation steps before the post-update episodes."""
-    min_std: float = fixed(MIN_STD)
-    """Floor of the action noise, in half action ranges: the lowest, since the policy may become
-    deterministic."""
 
 
 class DomainRandomisation(TrpoLearner[GaussianMLP]):
@@ -49,19 +40,6 @@ class DomainRandomisation(TrpoLearner[GaussianMLP]):
     title = "domain randomisation"
     adapts = False
     options_class = ReferenceOptions
-
-
-_MOST_EPISODES = 5
-"""Greatest number of episodes on each task of a meta-batch: many small updates, as for RL²."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecurrentRandomisationOptions(ReferenceOptions):
-    """Options of domain randomisation with memory."""
-
-    def num_episodes(self, episodes_per_task: int) -> int:
-        """Return the episodes on each task."""
-        return min(episodes_per_task, _MOST_EPISODES)
 
 
 class RecurrentRandomisation(RecurrentLearner):
@@ -77,14 +55,6 @@ class RecurrentRandomisation(RecurrentLearner):
     adapts = False
     options_class = RecurrentRandomisationOptions
     policy_class = EpisodicPolicy
-
-
-@dataclass(frozen=True, kw_only=True)
-class OracleOptions(ReferenceOptions):
-    """Options of the oracle."""
-
-    task_products: bool = switch(True)
-    """Whether its first layer also sees the products of observation and task."""
 
 
 class Oracle(DomainRandomisation):

@@ -1,24 +1,13 @@
-"""All algorithms by name, and their configurations."""
+"""Algorithms by name, those of others, and configurations; imports no torch."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gymnasium.spaces import Box, Space
-
-from metarobot.algorithms.base import Algorithm
-from metarobot.algorithms.latent import Latent
-from metarobot.algorithms.learned_loss import LearnedLoss
-from metarobot.algorithms.maml import Anil, EMaml, FirstOrderMaml, Maml, MetaSgd
-from metarobot.algorithms.maml_ppo import MamlPpo, ProMP
-from metarobot.algorithms.prototype import Prototype
-from metarobot.algorithms.references import DomainRandomisation, Oracle, RecurrentRandomisation
-from metarobot.algorithms.reptile import Reptile
-from metarobot.algorithms.rl2 import Rl2
-from metarobot.algorithms.teacher_student import TeacherStudent
+from metarobot.algorithms.options import ALGORITHMS, OPTIONS
 from metarobot.config import (
     COMMON_NAMES,
     AlgorithmOptions,
@@ -28,35 +17,9 @@ from metarobot.config import (
     require_known,
 )
 from metarobot.envs.checks import nearest_name, show
-from metarobot.envs.registration import find_family
-from metarobot.envs.scene import SceneRecord
-from metarobot.envs.variants import Variant
-from metarobot.learning.distributed import ALONE, Workers
-from metarobot.policies import GaussianPolicy, Params
-from metarobot.rollout.seeding import Phase, torch_generator
 
-ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
-    "maml": Maml,
-    "fomaml": FirstOrderMaml,
-    "maml_ppo": MamlPpo,
-    "promp": ProMP,
-    "e_maml": EMaml,
-    "anil": Anil,
-    "meta_sgd": MetaSgd,
-    "reptile": Reptile,
-    "learned_loss": LearnedLoss,
-    "prototype": Prototype,
-    "latent": Latent,
-    "rl2": Rl2,
-    "domain_randomisation": DomainRandomisation,
-    "recurrent_randomisation": RecurrentRandomisation,
-    "teacher_student": TeacherStudent,
-    "oracle": Oracle,
-}
-"""Every algorithm, in the order of tables and figures; a new one is one line here."""
-
-STANDARD_ALGORITHMS = ("latent", "maml", "domain_randomisation", "oracle")
-"""Trained by default: learners, the first choice first, and two references."""
+if TYPE_CHECKING:
+    from metarobot.algorithms.base import Algorithm
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
@@ -94,6 +57,8 @@ def register_algorithm(name: str, algorithm_class: type[Algorithm[Any]]) -> None
 
 def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
     """Refuse a class that lacks an attribute that the package reads."""
+    from metarobot.algorithms.base import Algorithm  # and torch, which the class has imported
+
     if not (isinstance(algorithm_class, type) and issubclass(algorithm_class, Algorithm)):
         raise ValueError(f"{name} must be a subclass of metarobot.Algorithm")
     if missing := sorted(algorithm_class.__abstractmethods__):
@@ -112,22 +77,33 @@ def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
         raise ValueError(f"{min(taken)} of {name} is a field that all algorithms have already")
 
 
-def algorithm_class(name: Any) -> type[Algorithm[Any]]:
-    """Return the class of an algorithm; ValueError with all names if the name is unknown."""
+def require_algorithm(name: Any) -> None:
+    """Refuse an unknown algorithm; ValueError with all names."""
     if not isinstance(name, str) or name not in ALGORITHMS:
         hint = nearest_name(str(name)[:100], ALGORITHMS)
         raise ValueError(
             f"algorithm must be one of {', '.join(ALGORITHMS)}, or one of yours once --module "
             f"names its module (in Python: import it), got {show(name)}{hint}"
         )
+
+
+def algorithm_class(name: Any) -> type[Algorithm[Any]]:
+    """Return the class of an algorithm; ValueError with all names if the name is unknown."""
+    require_algorithm(name)
     return ALGORITHMS[name]
+
+
+def options_class(name: Any) -> type[AlgorithmOptions]:
+    """Return the options of an algorithm; ValueError with all names if the name is unknown."""
+    require_algorithm(name)
+    return OPTIONS.get(name) or ALGORITHMS[name].options_class
 
 
 def option_readers() -> dict[str, tuple[str, ...]]:
     """Return the algorithms with each option that can be set, by the option's name."""
     readers: dict[str, tuple[str, ...]] = {}
-    for name, each in ALGORITHMS.items():
-        for option in each.options_class.names(free=True):
+    for name in ALGORITHMS:
+        for option in options_class(name).names(free=True):
             readers[option] = (*readers.get(option, ()), name)
     return readers
 
@@ -150,9 +126,9 @@ def configure(run: RunConfig, algorithm: str) -> TrainConfig:
     Raises:
         ValueError: The algorithm or an option is unknown, or a value is not allowed.
     """
-    options_class = algorithm_class(algorithm).options_class
+    of_algorithm = options_class(algorithm)
     require_known(run.options, option_readers(), "option")
-    options = options_class.chosen_from(run.options)
+    options = of_algorithm.chosen_from(run.options)
     return TrainConfig(**run.common, algorithm=algorithm, options=options)
 
 
@@ -164,11 +140,11 @@ def train_config(algorithm: str = "maml", **fields: Any) -> TrainConfig:
     Raises:
         ValueError: The algorithm does not read one of the fields, or a value is not allowed.
     """
-    options_class = algorithm_class(algorithm).options_class
-    require_known(fields, (*COMMON_NAMES, *options_class.names()), "configuration field")
+    of_algorithm = options_class(algorithm)
+    require_known(fields, (*COMMON_NAMES, *of_algorithm.names()), "configuration field")
     common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
     options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
-    return TrainConfig(**common, algorithm=algorithm, options=options_class(**options))
+    return TrainConfig(**common, algorithm=algorithm, options=of_algorithm(**options))
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
@@ -178,11 +154,14 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
         ValueError: A key is missing or unknown, or a value is not allowed.
     """
     _require_names(values, (*COMMON_NAMES, "algorithm", "options"), "configuration field")
-    options_class = algorithm_class(values["algorithm"]).options_class
+    of_algorithm = options_class(values["algorithm"])
     options = values["options"]
     if not isinstance(options, Mapping):
         raise ValueError(f"options must be a table, got {show(options)}")
-    _require_names(options, options_class.names(), "option")
+    _require_names(options, of_algorithm.names(), "option")
+    from metarobot.envs.scene import SceneRecord  # and MuJoCo
+    from metarobot.envs.variants import Variant
+
     common = {name: values[name] for name in COMMON_NAMES}
     if isinstance(common["hidden_sizes"], list):
         common["hidden_sizes"] = tuple(common["hidden_sizes"])
@@ -191,7 +170,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     if isinstance(common["scene"], Mapping):
         common["scene"] = SceneRecord.from_dict(common["scene"])
     return TrainConfig(
-        **common, algorithm=values["algorithm"], options=options_class(**dict(options))
+        **common, algorithm=values["algorithm"], options=of_algorithm(**dict(options))
     )
 
 
@@ -199,31 +178,3 @@ def _require_names(values: Mapping[str, Value], names: tuple[str, ...], kind: st
     require_known(values, names, kind)
     if missing := [name for name in names if name not in values]:
         raise ValueError(f"the configuration lacks {missing[0]}")
-
-
-def make_algorithm(
-    config: TrainConfig, policy: GaussianPolicy, workers: Workers = ALONE
-) -> Algorithm[Any]:
-    """Return the algorithm of a configuration, bound to the processes that share its training."""
-    return algorithm_class(config.algorithm)(config, policy, workers)
-
-
-def make_policy(config: TrainConfig) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits the family's observations and actions."""
-    family = find_family(config.env_id)
-    observe_task = algorithm_class(config.algorithm).observes_task
-    return fit_policy(config, *family.spaces(observe_task=observe_task))
-
-
-def fit_policy(config: TrainConfig, observations: Space, actions: Space) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits boxes of shape (O,) and (A,)."""
-    if not isinstance(observations, Box) or not isinstance(actions, Box):
-        raise ValueError(f"observations and actions must be boxes, got {observations}, {actions}")
-    return algorithm_class(config.algorithm).make_policy(
-        config, observations.low.tolist(), observations.high.tolist(), actions.shape[0]
-    )
-
-
-def initial_params(config: TrainConfig, policy: GaussianPolicy) -> Params:
-    """Draw the parameters that training begins with."""
-    return policy.initial_params(torch_generator(config.seed, 0, Phase.INITIALISATION))

@@ -1,12 +1,10 @@
 """Reptile: move towards the end of several adaptation steps."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.maml import AdaptationStepOptions, GradientLearner
-from metarobot.config import integer, number
+from metarobot.algorithms.maml import GradientLearner
+from metarobot.algorithms.options import ReptileOptions
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.inner_loop import MEASURED
 from metarobot.learning.meta_update import (
@@ -18,38 +16,16 @@ from metarobot.learning.meta_update import (
     rejected_rows,
     surrogates,
 )
-from metarobot.policies import Distribution, Params, flatten_params, repeat_params, unflatten_params
-from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies import (
+    Distribution,
+    Params,
+    flatten_params,
+    repeat_params,
+    unflatten_params,
+)
 
 MOST_RATES = 10
 """Greatest number of rates tried, each half as large as the one before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReptileOptions(AdaptationStepOptions):
-    """Options of Reptile."""
-
-    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise in all episodes, in half action ranges: the gradient grows as the
-    noise shrinks, and no trust region bounds the step."""
-    reptile_steps: int = integer(6, 1, 1000)
-    """Adaptation steps on each task before θ moves towards their end; the last is on the
-    post-update episodes. The part beyond joint training grows with the number of pairs of steps:
-    3 steps hardly learn to adapt."""
-    reptile_rate: float = number(1.0, 1e-6, 1.0)
-    """Share of the way to their mean end that θ moves, in (0, 1]."""
-    outer_max_kl: float = number(0.03, 1e-8, 10.0)
-    """Bound on the mean KL divergence of a move between adapted policies, in nats."""
-
-    @property
-    def min_std(self) -> float:
-        """Floor of the action noise: that of adaptation episodes, everywhere."""
-        return self.adaptation_min_std
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Adaptation steps before the post-update episodes, on which the last one is taken."""
-        return self.reptile_steps - 1
 
 
 class Reptile(GradientLearner):

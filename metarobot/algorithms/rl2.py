@@ -1,18 +1,14 @@
 """RL²: a recurrent policy that adapts within its memory, and the TRPO that trains such policies."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import TrpoLearner
-from metarobot.config import MOST_EPISODES, AlgorithmOptions, fixed, integer, number
+from metarobot.algorithms.options import Rl2Options
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.meta_update import MetaBatch, chunks_of_steps, params_of
-from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Distribution, Params
-from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.recurrent import RecurrentPolicy, Unroll
 from metarobot.policies.value_baseline import normal_equations, solve_ridge, value_features
 from metarobot.rollout.episodes import Episodes
@@ -132,23 +128,6 @@ class RecurrentLearner(TrpoLearner[RecurrentPolicy]):
         seen = value_features(self.policy.scale_observations(episodes.observations))
         known = memories[:, : -self.num_sequences(episodes)].double()
         return torch.cat([pack(seen, order), known], dim=-1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rl2Options(AlgorithmOptions, TrustRegion):
-    """Options of RL²."""
-
-    num_adaptation_steps: int = fixed(0)
-    """K, adaptation steps before the trial: none, since it adapts from episode to episode."""
-    trial_episodes: int = integer(5, 1, MOST_EPISODES)
-    """Episodes of a trial, at most episodes_per_task. Meta-batches are that much smaller than those
-    of other algorithms: within the same budget it improves more often."""
-    min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise, in half action ranges."""
-
-    def num_episodes(self, episodes_per_task: int) -> int:
-        """Return the episodes of a trial."""
-        return min(episodes_per_task, self.trial_episodes)
 
 
 class Rl2(RecurrentLearner):

@@ -1,7 +1,6 @@
 """Teacher and student: a policy with the task code, and an estimate from its last moves."""
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -9,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import TaskCodeLearner, task_codes_of
-from metarobot.algorithms.references import ReferenceOptions
-from metarobot.config import TrainConfig, integer, number
+from metarobot.algorithms.options import TeacherStudentOptions
+from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
@@ -18,21 +17,6 @@ from metarobot.policies import Params, repeat_params
 from metarobot.policies.episode_encoder import embed
 from metarobot.policies.teacher_student import TeacherStudentPolicy
 from metarobot.rollout.episodes import Episodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherStudentOptions(ReferenceOptions):
-    """Options of teacher and student."""
-
-    latent_size: int = integer(8, 1, 1024)
-    """Z, elements of the latent of a task."""
-    student_episodes: int = integer(5, 1, 10_000)
-    """Episodes of each task in which the student acts; in the others the teacher does, one at
-    least."""
-    student_epochs: int = integer(10, 1, 10_000)
-    """Steps of Adam that the student takes on each meta-batch."""
-    student_lr: float = number(1e-3, 1e-8, 10.0)
-    """Learning rate of the student's Adam."""
 
 
 class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):

@@ -27,7 +27,8 @@ from typing import Any
 
 from rich.console import Console
 
-from metarobot.algorithms import ALGORITHMS, configure, make_policy
+from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.algorithms.base import make_policy
 from metarobot.cli.console import prepare, print_evaluation, shell_line
 from metarobot.cli.parsing import (
     find_in_working_folder,
@@ -45,6 +46,7 @@ from metarobot.config import RunConfig, TrainConfig
 from metarobot.console import InterruptedCommandError, StageDisplay
 from metarobot.envs import Split, file_name
 from metarobot.envs.checks import require_integers
+from metarobot.evaluation.evaluate import require_memory
 from metarobot.evaluation.protocol import (
     UNTRAINED,
     ActionNoise,
@@ -168,7 +170,7 @@ def run(arguments: list[str], prog: str) -> int:
     out = options.out or Path("runs") / f"compare-{file_name(config.env_id)}"
     prepare_evaluation(out, keep_scores=True)  # before training, which takes hours
     configs = [configure(config, name) for name in options.algorithms]
-    measured.require_memory(configs)
+    require_memory(measured, configs)
     if measured.rewards == "hidden":
         measured_names(_before_training(configs), measured)
     plans = plan_runs(options, config, options.runs or out)

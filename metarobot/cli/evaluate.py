@@ -13,7 +13,7 @@ from metarobot.cli.console import print_evaluation, shell_line
 from metarobot.cli.parsing import OutsideOptions, arguments_of, parse
 from metarobot.envs.checks import require_integers
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.films import MOST_FILMS
+from metarobot.reporting.film_config import MOST_FILMS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from metarobot.api import explain
 from metarobot.cli.console import OK, shell_line
 from metarobot.cli.parsing import PolicyOptions, arguments_of, parse, parse_task
 from metarobot.console import make_console, print_line
-from metarobot.evaluation.explain import ExplanationConfig
+from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.reporting.explanation import PAGE_FILE, one_task_sentences, sentences
 
 

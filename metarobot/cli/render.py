@@ -11,7 +11,8 @@ from metarobot.api import film
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import OutsideOptions, RunArgument, arguments_of, parse, parse_task
 from metarobot.console import make_console, print_line
-from metarobot.reporting.films import GridSize, RenderConfig, RenderedAdaptation
+from metarobot.reporting.film_config import GridSize, RenderConfig
+from metarobot.reporting.films import RenderedAdaptation
 from metarobot.reporting.style import after_episodes
 
 

@@ -143,7 +143,10 @@ def options_class(own: type[TrainingOptions], preset: str = "", *without: str) -
     declared: list[tuple[str, Any, Any]] = [
         ("preset", tyro.conf.Positional[Literal[names]], field())  # pyright: ignore
     ]
-    kinds, texts = get_type_hints(CommonConfig), docstrings(CommonConfig)
+    kinds, texts = (
+        get_type_hints(CommonConfig, localns={"Variant": Any, "SceneRecord": Any}),
+        docstrings(CommonConfig),
+    )
     for name in COMMON_NAMES:
         if name not in (*_HIDDEN, *without):
             kind = Annotated[kinds[name], tyro.conf.arg(help=texts[name])]

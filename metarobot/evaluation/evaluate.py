@@ -12,7 +12,7 @@ interrupted, or that gets another policy, measure only the missing scores.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from metarobot.config import TrainConfig
 from metarobot.envs import (
     SPLITS,
     TaskParameter,
@@ -52,6 +53,7 @@ from metarobot.evaluation.task_set import GRID, TaskSet
 from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
 from metarobot.machine import VERSION
 from metarobot.training.load import TrainedRun
+from metarobot.training.memory import require_evaluation_memory
 
 MOST_WORST_TASKS = 5
 """Most worst tasks of each kind, for each policy that adapts."""
@@ -123,7 +125,7 @@ class _Plan:
         env_id, scene = first.env_id, first.scene
         grid = make_grid(first, config.grid_size, variant) if config.heat_map else None
         configs = [policy.config for run in runs for policy in run.policies.values()]
-        config.require_memory(configs, len(grid.tasks) if grid else 0)
+        require_memory(config, configs, len(grid.tasks) if grid else 0)
         distribution = (variant or find_family(env_id)).distribution
         sets = [
             TaskSet.of_split(env_id, split, config, variant, scene)
@@ -432,3 +434,27 @@ def _conditions(variant: Variant) -> Conditions:
     values = variant.to_dict()
     named = {key: values.pop(key) for key in ("name", "description")}
     return Conditions(**named, settings=describe_settings(values))
+
+
+def require_memory(
+    config: EvaluationConfig, algorithms: Iterable[TrainConfig], most_tasks: int = 0
+) -> None:
+    """Check that this machine has enough memory for the largest collection.
+
+    Args:
+        config: Extent of the evaluation.
+        algorithms: Training configurations of the measured policies.
+        most_tasks: Most tasks of one task set, if more than `num_tasks`.
+
+    Raises:
+        ValueError: Memory does not suffice; the message names the sizes.
+    """
+    numbers = (*config.adaptation_episodes, *config.heat_map_episodes)
+    for algorithm in algorithms:
+        require_evaluation_memory(
+            algorithm,
+            num_tasks=max(config.num_tasks, most_tasks),
+            num_episodes=max(*numbers, config.episodes_per_block, config.test_episodes),
+            way_out="lower num_tasks, grid_size, test_episodes or the numbers of adaptation "
+            "episodes",
+        )

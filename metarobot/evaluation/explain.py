@@ -17,9 +17,8 @@ from torch import Tensor
 from metarobot.algorithms.base import Belief
 from metarobot.algorithms.references import fit_tasks
 from metarobot.envs import TaskDistribution, TaskParameter, Tasks, find_family
-from metarobot.envs.checks import keep_plain_integers, require_integers
 from metarobot.envs.tasks import Split
-from metarobot.evaluation.protocol import ORACLE, EvaluationConfig
+from metarobot.evaluation.protocol import ORACLE, EvaluationConfig, ExplanationConfig
 from metarobot.evaluation.table import headline_episodes
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import Params, repeat_params
@@ -37,32 +36,6 @@ _STRENGTHS = np.logspace(-6, 2, 25)
 _NUM_RESAMPLES = 500
 _QUANTILES = (0.05, 0.5, 0.95)
 _BAND = ("low", "median", "high")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplanationConfig:
-    """Extent of an explanation."""
-
-    num_tasks: int = 200
-    """Tasks that probes are fitted to, and tasks of each split that they are tested on."""
-    adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
-    """Adaptation episodes of each task, in one block."""
-    num_identified: int = 0
-    """Tasks of each held-out split that simulation is fitted to, on the same episodes. The fit
-    shows how much information the episodes contain. 10 take a minute or two; 0 fits none."""
-    seed: int = EvaluationConfig.seed
-    """Seed of the test tasks and of their episodes."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        keep_plain_integers(self)
-        require_integers(self, {"num_tasks": (10, 10_000)})
-        require_integers(self, {"num_identified": (0, self.num_tasks)})
-        if self.num_identified == 1:
-            raise ValueError("num_identified must be 0, or at least 2: one task has no variance")
-        EvaluationConfig(adaptation_episodes=self.adaptation_episodes, seed=self.seed)
-        if headline_episodes(self.adaptation_episodes) is None:
-            raise ValueError("adaptation_episodes must hold a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,7 @@ from metarobot.config import (
     MOST_EPISODES,
     MOST_SEED,
     MOST_TASKS,
-    TrainConfig,
 )
-from metarobot.envs import SPLITS
 from metarobot.envs.checks import (
     is_integer,
     is_number,
@@ -22,8 +20,7 @@ from metarobot.envs.checks import (
     require_integers,
     show,
 )
-from metarobot.envs.tasks import Split
-from metarobot.training.memory import require_evaluation_memory
+from metarobot.envs.tasks import SPLITS, Split
 
 ActionNoise = Literal["none", "trained"]
 """Action noise of test episodes."""
@@ -122,26 +119,6 @@ class EvaluationConfig:
             shown = show(self.later_step_length)
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")
 
-    def require_memory(self, algorithms: Iterable[TrainConfig], most_tasks: int = 0) -> None:
-        """Check that this machine has enough memory for the largest collection.
-
-        Args:
-            algorithms: Training configurations of the measured policies.
-            most_tasks: Most tasks of one task set, if more than `num_tasks`.
-
-        Raises:
-            ValueError: Memory does not suffice; the message names the sizes.
-        """
-        numbers = (*self.adaptation_episodes, *self.heat_map_episodes)
-        for algorithm in algorithms:
-            require_evaluation_memory(
-                algorithm,
-                num_tasks=max(self.num_tasks, most_tasks),
-                num_episodes=max(*numbers, self.episodes_per_block, self.test_episodes),
-                way_out="lower num_tasks, grid_size, test_episodes or the numbers of adaptation "
-                "episodes",
-            )
-
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "num_tasks": (2, MOST_TASKS),
@@ -164,3 +141,29 @@ def _require_increasing(name: str, numbers: Any) -> None:
         raise ValueError(
             f"{name} must be increasing integers in [0, {MOST_EPISODES}], got {show(numbers)}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplanationConfig:
+    """Extent of an explanation."""
+
+    num_tasks: int = 200
+    """Tasks that probes are fitted to, and tasks of each split that they are tested on."""
+    adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
+    """Adaptation episodes of each task, in one block."""
+    num_identified: int = 0
+    """Tasks of each held-out split that simulation is fitted to, on the same episodes. The fit
+    shows how much information the episodes contain. 10 take a minute or two; 0 fits none."""
+    seed: int = EvaluationConfig.seed
+    """Seed of the test tasks and of their episodes."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        keep_plain_integers(self)
+        require_integers(self, {"num_tasks": (10, 10_000)})
+        require_integers(self, {"num_identified": (0, self.num_tasks)})
+        if self.num_identified == 1:
+            raise ValueError("num_identified must be 0, or at least 2: one task has no variance")
+        EvaluationConfig(adaptation_episodes=self.adaptation_episodes, seed=self.seed)
+        if not any(self.adaptation_episodes):
+            raise ValueError("adaptation_episodes must hold a number above 0")

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import cast
 
-from metarobot.algorithms import Algorithm, configure, initial_params, make_policy
+from metarobot.algorithms import configure
+from metarobot.algorithms.base import Algorithm, initial_params, make_policy
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
 from metarobot.algorithms.references import Identification, StrategySearch
 from metarobot.config import find_preset

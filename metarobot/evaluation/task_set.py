@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms import adapt_in_steps, adapt_once
+from metarobot.algorithms.base import adapt_in_steps, adapt_once
 from metarobot.envs import (
     SPLITS,
     SceneRecord,

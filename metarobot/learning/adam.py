@@ -5,7 +5,6 @@ Source: Kingma and Ba 2015, arXiv:1412.6980.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 from torch.optim.adam import adam
 
-from metarobot.config import Checked, integer, number
+from metarobot.config import AdamOptions
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_update import (
     MetaBatch,
@@ -25,19 +24,6 @@ from metarobot.learning.meta_update import (
 )
 from metarobot.policies import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.params import under_prefix, with_prefix
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamOptions(Checked):
-    """A meta-update by several epochs of Adam."""
-
-    outer_lr: float = number(1e-3, 1e-8, 10.0)
-    """Learning rate of Adam."""
-    outer_epochs: int = integer(10, 1, 10_000)
-    """Steps of Adam on each meta-batch, at most."""
-    outer_max_kl: float = number(0.03, 1e-8, 10.0)
-    """Bound on the mean KL divergence between adapted policies that the steps on one meta-batch
-    lead to, in nats. Looser than `max_kl` of a trust region: a safety limit, not a target."""
 
 
 class AdamState(NamedTuple):

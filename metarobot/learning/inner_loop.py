@@ -26,12 +26,13 @@ stochastic approximation method", for the decay of the step length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, Self, get_args
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.func import grad
 
+from metarobot.config import InnerObjective
 from metarobot.learning.distributed import running_mean
 from metarobot.policies import Params, ReactivePolicy, log_prob
 from metarobot.rollout.episodes import Episodes
@@ -52,10 +53,6 @@ VALUE_PRIOR = "value_prior"
 over all tasks. 0 while it is unknown."""
 
 MEASURED = (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN, VALUE_PRIOR)
-
-InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
-"""Objective of an adaptation step."""
-INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
 
 def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, ar
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.func import vjp
 
-from metarobot.config import Checked, integer, number
+from metarobot.config import TrustRegion
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_update import (
     MetaBatch,
@@ -39,24 +38,6 @@ from metarobot.policies import (
 
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustRegion(Checked):
-    """The trust region of a meta-update, and the search in it."""
-
-    max_kl: float = number(0.01, 1e-8, 10.0)
-    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
-    cg_iterations: int = integer(10, 1, 1000)
-    """Fisher products per meta-update."""
-    cg_damping: float = number(1e-2, 0.0, 10.0)
-    """Multiple of the identity added to the Fisher matrix."""
-    line_search_steps: int = integer(15, 1, 1000)
-    """Step lengths tried before the meta-update is given up."""
-    line_search_decay: float = number(0.8, 0.01, 0.99)
-    """Ratio of one step length to the one tried before."""
-    fisher_episodes: int = integer(5, 1, 10_000)
-    """Episodes per task, at most, from which Fisher products are estimated."""
 
 
 def fisher_product(

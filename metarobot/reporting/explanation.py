@@ -15,14 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.envs import TaskParameter, find_family, parameter_words
-from metarobot.evaluation.explain import (
-    ActionChange,
-    Explanation,
-    ExplanationConfig,
-    Progress,
-    TaskBelief,
-    explain,
-)
+from metarobot.evaluation.explain import ActionChange, Explanation, Progress, TaskBelief, explain
+from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.io import Folder, json_bytes, rounded
 from metarobot.reporting.figures import place

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms import (
+from metarobot.algorithms import algorithm_class
+from metarobot.algorithms.base import (
     Algorithm,
     adapt_in_steps,
-    algorithm_class,
     fit_policy,
     initial_params,
     make_algorithm,

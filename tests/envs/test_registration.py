@@ -22,7 +22,7 @@ from metarobot.envs import (
 from metarobot.envs.grip import GripVectorEnv
 from metarobot.envs.physics import set_body_mass
 from metarobot.envs.point_navigation import PointNavigationVectorEnv
-from metarobot.envs.registration import check_family, try_family
+from metarobot.envs.trial import check_family, try_family
 
 
 def test_ids_make_the_single_environment_and_the_native_batch(env_id):

@@ -20,7 +20,7 @@ from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.config import PRESETS, CommonConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.films import RenderConfig
+from metarobot.reporting.film_config import RenderConfig
 
 GIB = 2**30
 

@@ -16,8 +16,9 @@ from metarobot.algorithms import configure, train_config
 from metarobot.cli.main import main
 from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, PRESETS, RunConfig
 from metarobot.envs import FAMILIES
+from metarobot.evaluation.evaluate import require_memory
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.films import RenderConfig
+from metarobot.reporting.film_config import RenderConfig
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run import complete_run, resume_run, train_run
 from metarobot.training.run_folder import RunError
@@ -79,7 +80,7 @@ def test_presets_and_twice_their_tasks_and_episodes_fit_into_8_gib(preset, algor
 @pytest.mark.parametrize("env_id", FAMILIES)
 def test_evaluations_as_in_the_documentation_fit_into_4_gib(env_id, memory):
     memory(4 * GIB)
-    EvaluationConfig().require_memory([train_config(env_id=env_id)], 9**2)
+    require_memory(EvaluationConfig(), [train_config(env_id=env_id)], 9**2)
 
 
 PRODUCTS = {
@@ -102,7 +103,7 @@ def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
     case, memory, tmp_path, monkeypatch
 ):
     memory(4 * GIB)
-    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
+    monkeypatch.setattr("mujoco.batch.Batch", refuse_to_allocate)
     fields = dict(PRODUCTS[case])
     algorithm = fields.pop("algorithm", "maml")
     common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
@@ -126,7 +127,7 @@ def test_a_folder_that_asks_for_too_much_is_refused(memory, tmp_path, monkeypatc
     path = tmp_path / "run/maml/config.json"
     whole = json.loads(path.read_text())
     memory(4 * GIB)
-    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
+    monkeypatch.setattr("mujoco.batch.Batch", refuse_to_allocate)
     for name, value in {"num_tasks": 10_000, "episodes_per_task": 10_000}.items():
         whole["train"][name] = value
     path.write_text(json.dumps(whole))
@@ -152,7 +153,7 @@ def test_commands_say_what_there_is_no_memory_for(
     monkeypatch.chdir(tmp_path)
     memory(GIB // 2)
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
-    monkeypatch.setattr("metarobot.envs.vector_env.Batch", one_simulation)
+    monkeypatch.setattr("mujoco.batch.Batch", one_simulation)
     assert main([str(grip_run) if word == "RUN" else word for word in options.split()]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("metarobot: error: this would take ")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from metarobot.algorithms import adapt_in_steps
+from metarobot.algorithms.base import adapt_in_steps
 
 
 def test_each_step_learns_from_the_episodes_of_the_last():

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 import metarobot
-from metarobot.algorithms import ALGORITHMS, Algorithm, configure, require_readers
+from metarobot.algorithms import ALGORITHMS, configure, options_class, require_readers
+from metarobot.algorithms.base import Algorithm
 from metarobot.algorithms.maml import Anil, MamlOptions
 from metarobot.config import AlgorithmOptions, RunConfig, integer, number
 
@@ -20,6 +21,11 @@ def as_before():
 
 def own(**attributes):
     return type("Own", (Anil,), attributes)
+
+
+def test_the_table_has_the_options_of_every_class():
+    for name, kind in ALGORITHMS.items():
+        assert kind.options_class is options_class(name)
 
 
 def test_what_is_registered_is_configured_by_its_name():

@@ -11,7 +11,6 @@ from metarobot.evaluation.explain import (
     ActionChange,
     Estimate,
     Explanation,
-    ExplanationConfig,
     LayerUpdate,
     Narrowing,
     OneTask,
@@ -19,6 +18,7 @@ from metarobot.evaluation.explain import (
     Sensitivity,
     StateMap,
 )
+from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.reporting.explanation import one_task_sentences, sentences
 
 NBSP = "\N{NO-BREAK SPACE}"

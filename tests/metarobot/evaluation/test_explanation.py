@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from metarobot.envs import Variant, find_family
-from metarobot.evaluation.explain import (
-    Explanation,
-    ExplanationConfig,
-    Probe,
-    compare_readings,
-    explain,
-)
+from metarobot.evaluation.explain import Explanation, Probe, compare_readings, explain
+from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.training.load import FOLDER, TrainedRun, load_run
 
 RUN = FOLDER / "slide"

@@ -18,7 +18,7 @@ from fakes import (
 )
 from torch.func import grad, jacrev
 
-from metarobot.algorithms import make_algorithm
+from metarobot.algorithms.base import make_algorithm
 from metarobot.learning.inner_loop import (
     INNER_OBJECTIVES,
     OBJECTIVES,
