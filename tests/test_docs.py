@@ -10,7 +10,6 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,9 +29,7 @@ from metarobot.learning.inner_loop import INNER_OBJECTIVES
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
 
-API_EXAMPLES = [
-    block for page in ("README.md", "docs/robots.md") for block in PYTHON_BLOCK.findall(PAGES[page])
-]
+(API_EXAMPLE,) = PYTHON_BLOCK.findall(PAGES["README.md"])
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 RUN_HERE = {
     "README.md",
@@ -46,7 +43,6 @@ RUN_HERE = {
     "docs/index.md",
     "docs/own-recordings.md",
     "docs/remaining-life.md",
-    "docs/robots.md",
     "docs/scenes.md",
     "docs/stable-baselines3.md",
     "docs/variants.md",
@@ -66,20 +62,9 @@ def test_tables_are_what_the_code_and_the_results_say(page):
         assert (ROOT / "docs/results/tables" / name).read_text(encoding="utf-8") == content
 
 
-class Bench(gym.Wrapper):
-    """A robot with a loop of its own, beside Gymnasium's."""
-
-    def home(self):
-        return self.reset()[0]
-
-    def move(self, action):
-        observation, reward, terminated, truncated, _ = self.step(action)
-        return observation, reward, terminated or truncated
-
-
 @pytest.mark.usefixtures("quick_pages")
 def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch):
-    """As it is pasted, but for the size of the evaluation; robots.md goes on with its names."""
+    """As it is pasted, but for the size of the evaluation."""
     small = EvaluationConfig(
         num_tasks=2,
         adaptation_episodes=(1,),
@@ -92,34 +77,19 @@ def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch):
     )
     monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda **_: small)
     monkeypatch.chdir(tmp_path)
-    readmes, *others = API_EXAMPLES
     names = {}
-    exec(compile(readmes, "README.md", "exec"), names)
+    exec(compile(API_EXAMPLE, "README.md", "exec"), names)
     assert names["robot"].action_space.contains(names["action"])
     assert names["adapted"].num_episodes == 5
     assert (tmp_path / "results/grip/report.html").exists()
     assert (tmp_path / "after.mp4").exists()
-
-    robot = Bench(names["robot"])
-    steps, size = 3, len(robot.observation_space.low)
-    names |= {
-        "robot": robot,
-        "observations": [np.zeros((steps, size))],
-        "actions": [np.full((steps, *robot.action_space.shape), 0.1)],
-        "rewards": [np.arange(3.0)],
-        "log_probs": [np.full(steps, -1.0)],
-    }
-    assert len(others) == 2
-    for block in others:
-        exec(compile(block, "docs/robots.md", "exec"), names)
-    assert names["adapted"].num_episodes == 5
 
 
 def test_the_example_of_the_package_is_the_readmes():
     shown = (
         inspect.cleandoc(metarobot.__doc__).partition("Example::\n\n")[2].partition("\n\nImp")[0]
     )
-    assert textwrap.dedent(shown) == re.sub("  #.*", "", API_EXAMPLES[0]).strip()
+    assert textwrap.dedent(shown) == re.sub("  #.*", "", API_EXAMPLE).strip()
 
 
 def test_the_readme_says_how_many_episodes_the_results_need():
@@ -148,7 +118,7 @@ def test_example_runs(capsys):
 
 def test_the_page_to_begin_with_shows_the_readmes_example():
     (example,) = PYTHON_BLOCK.findall(PAGES["docs/index.md"])
-    shown, readmes = (re.sub("  #.*", "", code) for code in (example, API_EXAMPLES[0]))
+    shown, readmes = (re.sub("  #.*", "", code) for code in (example, API_EXAMPLE))
     assert shown == readmes
 
 
