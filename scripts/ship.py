@@ -245,14 +245,14 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
             f"metarobot adapt {preset} --episodes 5 --out adapted.safetensors\n"
             f"metarobot evaluate {preset} --out results/{preset}\n"
             f"metarobot explain {preset} --out explained/{preset}\n```",
-            "## The tasks",
+            "## Tasks",
             table(_task_rows(evaluation)),
-            "## What they reach",
-            f"Deterministic episodes on {config.num_tasks} tasks of each split that nobody was "
-            f"trained on (`--seed {config.seed}`), with 95 % intervals over tasks.",
+            "## Results",
+            f"Deterministic episodes on {config.num_tasks} new tasks of each split "
+            f"(`--seed {config.seed}`), with 95 % intervals over tasks.",
             *where_they_hold(evaluation),
             table(_result_rows(evaluation)),
-            "## How they were made",
+            "## Training",
             f"`{command}`, training seed {evaluation.seeds[0]}, with {versions}. "
             "`curve.csv` of each algorithm is its learning curve, thinned.",
             table(_training_rows(evaluation)),

@@ -20,12 +20,11 @@ from PIL import Image
 import metarobot
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli.main import COMMANDS, main
-from metarobot.config import COMMON_NAMES, PRESETS
+from metarobot.config import COMMON_NAMES, INNER_OBJECTIVES, PRESETS
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.io import read_json
-from metarobot.learning.inner_loop import INNER_OBJECTIVES
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
 

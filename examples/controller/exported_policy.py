@@ -15,8 +15,8 @@ class ExportedPolicy:
         """Return the action; `reward` is of the step before, `begins` says a new episode."""
         if not np.isfinite(observation).all():
             raise ValueError(f"observation must hold finite numbers, got {list(observation)}")
-        told = {"observation": observation, "reward": reward, "begins": begins}
-        self.feeds |= {n: np.float64(told[n]).reshape(1, -1) for n in told if n in self.feeds}
+        given = {"observation": observation, "reward": reward, "begins": begins}
+        self.feeds |= {n: np.float64(given[n]).reshape(1, -1) for n in given if n in self.feeds}
         action, *states = self.session.run(None, self.feeds)
         self.feeds |= zip([n for n in self.feeds if n.startswith("state_")], states, strict=True)
         return action[0]

@@ -1,4 +1,4 @@
-"""An algorithm of your own that takes no gradient step: it repeats what the best episodes tried."""
+"""An algorithm without gradient steps: it shifts actions by the noise of the best episodes."""
 
 from dataclasses import dataclass
 

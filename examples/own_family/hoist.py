@@ -1,4 +1,4 @@
-"""Hoist: hold an unknown payload level with a drive that nobody has measured.
+"""Hoist: hold an unknown payload level with a drive of unknown strength.
 
 A lever must stay horizontal. The policy sees no angle: it commands a torque, and only the reward
 says whether that was too little or too much. So one torque for all payloads fails, and a few

@@ -1,7 +1,7 @@
 """Sinusoid regression: from ten points of a sine to the whole curve, by one gradient step.
 
 A task is a sine of amplitude 0.1 to 5 and phase 0 to π; its examples are points with x in [-5, 5].
-No single network fits all of them, so what a learner can do without adapting is bounded.
+No single network fits all of them, so the error without adaptation has a lower bound.
 
 Source: Finn et al. 2017, arXiv:1703.03400, section 5.1.
 """
