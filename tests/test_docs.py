@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import textwrap
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,31 @@ def test_anchors_lead_somewhere():
             other = (ROOT / page).parent / target if target else ROOT / page
             headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_table_has_a_heading():
+    for page, text in PAGES.items():
+        lines = text.splitlines()
+        for above, line in pairwise(lines):
+            is_separator = re.fullmatch(r"\|( -+ \|)+", line)
+            assert not is_separator or above.count(" |") == line.count(" |"), f"{page}: {above}"
+
+
+def test_the_sidebar_has_at_most_20_entries():
+    trees = re.findall(r"```{toctree}\n(.*?)```", PAGES["docs/index.md"], re.DOTALL)
+    entries = [e for tree in trees for e in tree.splitlines() if e and not e.startswith(":")]
+    assert 10 < len(entries) <= 20
+
+
+def test_the_faq_quotes_messages_of_the_source():
+    source = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("metarobot/**/*.py"))
+    source = re.sub(r'"\n *f?"', "", source)
+    quoted = re.findall(r"^\*\*`([^`]+)`", PAGES["docs/faq.md"], re.MULTILINE)
+    assert len(quoted) > 5
+    for message in quoted:
+        parts = [part.strip(" ,'") for part in message.replace("runs/", "").split("...")]
+        missing = [part for part in parts if part not in source]
+        assert not missing or message.startswith("ensurepip"), message
 
 
 def test_the_pages_to_begin_with_are_short():
