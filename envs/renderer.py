@@ -17,6 +17,8 @@ VIDEO_CAMERA = "video"
 """The camera that every scene is drawn from."""
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
+SHADOW_PX, NUM_SLICES, NUM_STACKS = 512, 24, 8
+"""Most pixels a side of the shadow map, and most slices of round bodies, in small pictures."""
 _ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
 """Width as a part of the mean size of a body, and colour."""
 
@@ -59,8 +61,11 @@ class BatchRenderer:
             # Arrows begin between two bodies, which would hide most of them.
             self._option.flags[_mj.mjtVisFlag.mjVIS_TRANSPARENT] = True
         if pictures.width_px < 0.75 * FRAME_WIDTH_PX:
-            # Shadows take most of the time; in small pictures half the resolution looks the same.
-            self._model.vis.quality.shadowsize //= 2
+            # Shadows and triangles take most of the time; small pictures look the same with fewer.
+            quality = self._model.vis.quality
+            quality.shadowsize = min(quality.shadowsize, SHADOW_PX)
+            quality.numslices = min(quality.numslices, NUM_SLICES)
+            quality.numstacks = min(quality.numstacks, NUM_STACKS)
         self._renderer = make_renderer(self._model, pictures.height_px, pictures.width_px)
 
     def render(self, copy_to: Callable[[int, Any, Any], None]) -> tuple[np.ndarray, ...]:

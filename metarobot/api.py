@@ -396,9 +396,10 @@ def film(
     choose_learner(found, config.algorithm)
     shown = choose_variant(found, variant)
     try:
-        if grid is None:
-            return render_adaptation(found, out, config, task, shown)
-        return render_grid(found, out, grid, config, task, shown)
+        with StageDisplay() as stages:
+            if grid is None:
+                return render_adaptation(found, out, config, task, shown, progress=stages)
+            return render_grid(found, out, grid, config, task, shown, progress=stages)
     except VideoError as error:
         raise ValueError(str(error)) from error
 
@@ -434,9 +435,15 @@ def explain(
     prepare()
     found = find_scene(_trained(run, best), scene)
     name = choose_learner(found, algorithm)
-    with StageDisplay() as stages:
+    console = make_console()
+
+    def answer(sentences: Sequence[str]) -> None:
+        for sentence in sentences:
+            print_line(console, sentence)
+
+    with StageDisplay(console) as stages:
         return explain_to_folder(
-            found, name, out, config, task=task, command=command, progress=stages
+            found, name, out, config, task=task, command=command, progress=stages, answer=answer
         )
 
 

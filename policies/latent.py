@@ -32,8 +32,9 @@ CONSTANT = 1e-4
 """Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
 
-NUMBERS_AT_ONCE = 2**23
-"""Numbers per chunk that the model computes for all tasks before it sums them: 32 MB."""
+NUMBERS_AT_ONCE = 2**20
+"""Numbers per chunk that the model computes for all tasks before it sums them: 4 MB, which a cache
+holds; larger blocks take twice the time."""
 MOST_SURPRISE = 4.0
 """Greatest mean square of actions about the policy's means, in units of its noise, for which the
 actions count as its own; 1 is expected."""

@@ -10,7 +10,7 @@ from metarobot.cli.console import OK, shell_line
 from metarobot.cli.parsing import PolicyOptions, arguments_of, parse, parse_task
 from metarobot.console import make_console, print_line
 from metarobot.evaluation.protocol import ExplanationConfig
-from metarobot.reporting.explanation import PAGE_FILE, one_task_sentences, sentences
+from metarobot.reporting.explanation import PAGE_FILE, sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ def run(arguments: list[str], prog: str) -> int:
     values = arguments_of(options, task=parse_task(options.task))
     explanation = explain(**values, command=shell_line(prog, arguments))
     console = make_console()
-    for sentence in (*one_task_sentences(explanation), *sentences(explanation).values()):
+    for sentence in sentences(explanation).values():
         print_line(console, sentence)
     print_line(console, f"page: {options.out / PAGE_FILE}")
     return OK

@@ -25,8 +25,6 @@ from metarobot.policies import Params, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
-_FIT_SEED = 1
-"""Added to the seed of the test tasks, so that probes are fitted to different tasks."""
 _FOLLOWED_TASKS = 4
 """Number of held-out tasks with a belief for every episode."""
 _MOST_FOLLOWED = 20
@@ -144,11 +142,9 @@ class Estimate:
     value: float
     """Estimated value."""
     low: float
-    """Lower end of its 95 % interval, by the probe's error on training-range tasks."""
+    """Lower end of its interval: quantile 0.05 of the belief, or the probe's 95 % interval."""
     high: float
     """Upper end of the interval."""
-    is_trained: bool
-    """Whether the true value lies in the training range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +165,12 @@ class OneTask:
 
     adaptation_episodes: int
     """Adaptation episodes that it was adapted by."""
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[Estimate, ...] = ()
     """By parameter."""
-    changes: tuple[ActionChange, ...]
+    changes: tuple[ActionChange, ...] = ()
     """By element of the action."""
+    beyond: tuple[str, ...] = ()
+    """Names of the parameters whose true values lie beyond the training range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +226,7 @@ def explain(
     config: ExplanationConfig,
     progress: Progress,
     task: Mapping[str, float] | None = None,
+    answer: Callable[[OneTask], None] = lambda _: None,
 ) -> Explanation:
     """Measure how adaptation of one policy identifies tasks and changes actions.
 
@@ -237,32 +236,41 @@ def explain(
         config: Extent of the measurement.
         progress: Called with a stage and the share of the work done.
         task: Parameters of one task to explain in detail, all others nominal.
+        answer: Called with what is known of that task as soon as it is: the changes of the actions
+            and the belief at once; the estimates of a policy without a belief after the probes.
 
     Raises:
         TaskError: The family does not allow the task.
     """
     distribution, trained = run.distribution, run.policies[algorithm]
     columns = {name: [value] for name, value in (task or {}).items()}
-    one_task = distribution.with_values(columns) if columns else None
     varying = tuple(parameter for parameter in distribution.parameters if parameter.varies)
     numbers = tuple(sorted({0, *config.adaptation_episodes}))
     few = headline_episodes(numbers) or 0
     # Each split is an equal share of the work, and so is fitting simulation to it.
-    share = 0.9 / (1 + len(distribution.splits) * (2 if config.num_identified else 1))
+    share = 0.9 / (len(distribution.splits) * (2 if config.num_identified else 1))
+    protocol = EvaluationConfig(num_tasks=config.num_tasks, seed=config.seed)
 
-    def adapted_tasks(split: Split, further_seed: int = 0) -> AdaptedTasks:
-        protocol = EvaluationConfig(num_tasks=config.num_tasks, seed=config.seed + further_seed)
-        task_set = TaskSet.of_split(run.env_id, split, protocol, run.variant, run.scene)
-        return AdaptedTasks(task_set, trained, numbers)
-
-    progress("tasks that probes are fitted to", 0.0)
-    fitted = adapted_tasks("train", _FIT_SEED)
-    codes = distribution.encode(fitted.task_set.tasks)
-    probes = {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
+    one_task = adapted_to_one = None
+    if columns:
+        progress("the one task", 0.0)
+        tasks = distribution.with_values(columns)
+        task_set = TaskSet(run.env_id, tasks, "train", protocol, run.variant, run.scene)
+        adapted_to_one = AdaptedTasks(task_set, trained, (0, few))
+        one_task = _one_task(distribution, adapted_to_one, few)
+        answer(one_task)
     judged: dict[Split, AdaptedTasks] = {}
     for split in distribution.splits:
-        progress(f"tasks of the split {split}", (1 + len(judged)) * share)
-        judged[split] = adapted_tasks(split)
+        progress(f"tasks of the split {split}", len(judged) * share)
+        task_set = TaskSet.of_split(run.env_id, split, protocol, run.variant, run.scene)
+        judged[split] = AdaptedTasks(task_set, trained, numbers)
+    in_range = judged["train"]
+    codes = distribution.encode(in_range.task_set.tasks)
+    probes = {number: Probe.fit(states, codes) for number, states in in_range.states.items()}
+    if one_task and adapted_to_one and not one_task.estimates:
+        estimates = _read_by_probe(distribution, probes[few], adapted_to_one, few)
+        one_task = replace(one_task, estimates=estimates)
+        answer(replace(one_task, changes=(), beyond=()))
     # A family without held-out splits has one split only.
     held_out: dict[Split, AdaptedTasks] = {
         s: each for s, each in judged.items() if s != "train" or len(judged) == 1
@@ -271,20 +279,20 @@ def explain(
     for split, each in judged.items():
         codes = distribution.encode(each.task_set.tasks)
         for number, probe in probes.items():
-            read = probe.model.predict(each.states[number])
-            readings += compare_readings(distribution, split, number, codes, read)
+            wrong = np.square(probe.model.predict(each.states[number]) - codes)
+            wrong = probe.left_out if split == "train" else wrong
+            readings += compare_readings(distribution, split, number, codes, wrong)
     for index, (split, each) in enumerate(held_out.items() if config.num_identified else ()):
-        done = (1 + len(judged) + index) * share
+        done = (len(judged) + index) * share
         progress(f"simulation fitted to the split {split}", done)
         # The simulation is exact and has the episodes' starts: its fit is an upper bound.
         rows = slice(0, config.num_identified)
         fits = fit_tasks(trained.config, each.episodes.rows(rows).first(few))
-        read = distribution.encode(distribution.spread(fits))
         codes = distribution.encode(each.task_set.tasks.rows(rows))
-        identified += compare_readings(distribution, split, few, codes, read)
+        wrong = np.square(distribution.encode(distribution.spread(fits)) - codes)
+        identified += compare_readings(distribution, split, few, codes, wrong)
 
     progress("changes by adaptation", 0.9)
-    in_range = judged["train"]
     tasks, before, after = in_range.task_set.tasks, in_range.params[0], in_range.params[few]
     numbers_followed = range(min(few, _MOST_FOLLOWED) + 1)
     believed = list[TaskBelief]()
@@ -309,9 +317,7 @@ def explain(
             LayerUpdate(layer=name, size=_moved_part(before[name], after[name]))
             for name in _moved_layers(before, after)
         ),
-        one_task=None
-        if one_task is None
-        else _one_task(distribution, fitted, probes[few], one_task, few),
+        one_task=one_task,
         similarity=tuple(_similarity(varying, tasks, before, after)),
     )
     progress("done", 1.0)
@@ -378,8 +384,13 @@ class Probe(NamedTuple):
 
     model: Any
     """scikit-learn's."""
-    error: np.ndarray
-    """Standard deviation of the leave-one-out residuals, (C,)."""
+    left_out: np.ndarray
+    """Squared errors on each task by a fit without it, (N, C)."""
+
+    @property
+    def error(self) -> np.ndarray:
+        """Root mean square of these errors, (C,)."""
+        return np.sqrt(self.left_out.mean(axis=0))
 
     @classmethod
     def fit(cls, states: np.ndarray, codes: np.ndarray) -> Self:
@@ -391,18 +402,19 @@ class Probe(NamedTuple):
         mean_square = max(1, int((states.std(axis=0) > 0.0).sum()))  # of a scaled state
         ridge = RidgeCV(_STRENGTHS * mean_square, alpha_per_target=True, store_cv_results=True)
         model = make_pipeline(StandardScaler(), ridge).fit(states, codes)
-        missed = ridge.cv_results_.mean(axis=0)  # squared, (C, strengths)
-        return cls(model, np.sqrt(missed.min(axis=1)))
+        wrong = ridge.cv_results_  # squared, (N, C, strengths)
+        best = wrong.mean(axis=0).argmin(axis=1)[None, :, None]
+        return cls(model, np.take_along_axis(wrong, best, axis=2)[..., 0])
 
 
 def compare_readings(
-    distribution: TaskDistribution, split: Split, number: int, codes: np.ndarray, read: np.ndarray
+    distribution: TaskDistribution, split: Split, number: int, codes: np.ndarray, wrong: np.ndarray
 ) -> Iterator[Reading]:
-    """Compare estimated codes with the true ones, (N, C) each, for every parameter.
+    """Compare squared errors of codes with the variance of the codes, (N, C), for every parameter.
 
     The interval of an R² is a bootstrap over tasks, of each task's terms of both sums.
     """
-    wrong, spread = np.square(read - codes), np.square(codes - codes.mean(axis=0))
+    spread = np.square(codes - codes.mean(axis=0))
     drawn = np.random.default_rng(0).integers(len(codes), size=(_NUM_RESAMPLES, len(codes)))
     for parameter, columns in distribution.encoded_columns.items():
         if distribution[parameter].varies:  # else R² is undefined
@@ -419,35 +431,50 @@ def compare_readings(
             )
 
 
-def _one_task(
-    distribution: TaskDistribution, fitted: AdaptedTasks, probe: Probe, tasks: Tasks, number: int
-) -> OneTask:
-    """Adapt to one task, and measure its estimates and the changes of the actions."""
-    task_set, trained = replace(fitted.task_set, tasks=tasks), fitted.trained
-    adapted = AdaptedTasks(task_set, trained, (0, number))
-    read, estimates = probe.model.predict(adapted.states[number]), []
-    for parameter in distribution.parameters:
-        own, true = distribution.encoded_columns[parameter.name], float(tasks[parameter.name][0])
-        low, value, high = map(float, _with_bounds(parameter, read[:, own], probe.error[own]))
-        estimates.append(
-            Estimate(
-                parameter=parameter.name,
-                true=true,
-                value=value,
-                low=low,
-                high=high,
-                is_trained=parameter.trained_on(true),
-            )
-        )
-    means = [_mean_actions(task_set, trained, adapted.params[n])[0] for n in (0, number)]
+def _one_task(distribution: TaskDistribution, adapted: AdaptedTasks, number: int) -> OneTask:
+    """Return the belief about one task, if there is one, and the changes of the actions."""
+    task_set, bounds = adapted.task_set, dict[str, Sequence[float]]()
+    if adapted.belief(number) is not None:
+        bounds = {p.name: adapted.bands(p, number)[0].tolist() for p in distribution.parameters}
+    means = [_mean_actions(task_set, adapted.trained, adapted.params[n])[0] for n in (0, number)]
     elements = find_family(task_set.env_id).action_elements
     return OneTask(
         adaptation_episodes=number,
-        estimates=tuple(estimates),
+        estimates=_estimates(task_set.tasks, bounds),
         changes=tuple(
             ActionChange(element=element, before=float(before), after=float(after))
             for element, before, after in zip(elements, *means, strict=True)
         ),
+        beyond=tuple(
+            each.name
+            for each in distribution.parameters
+            if not each.trained_on(float(task_set.tasks[each.name][0]))
+        ),
+    )
+
+
+def _read_by_probe(
+    distribution: TaskDistribution, probe: Probe, adapted: AdaptedTasks, number: int
+) -> tuple[Estimate, ...]:
+    """Return the probe's estimates of one task, (1, F) of its states."""
+    read, bounds = probe.model.predict(adapted.states[number]), dict[str, Sequence[float]]()
+    for parameter in distribution.parameters:
+        own = distribution.encoded_columns[parameter.name]
+        bounds[parameter.name] = _with_bounds(parameter, read[:, own], probe.error[own]).tolist()
+    return _estimates(adapted.task_set.tasks, bounds)
+
+
+def _estimates(tasks: Tasks, bounds: Mapping[str, Sequence[float]]) -> tuple[Estimate, ...]:
+    """Return estimates of one task by low, value and high of each parameter."""
+    return tuple(
+        Estimate(
+            parameter=name,
+            true=float(tasks[name][0]),
+            value=value,
+            low=low,
+            high=high,
+        )
+        for name, (low, value, high) in bounds.items()
     )
 
 

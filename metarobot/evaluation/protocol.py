@@ -147,9 +147,9 @@ def _require_increasing(name: str, numbers: Any) -> None:
 class ExplanationConfig:
     """Extent of an explanation."""
 
-    num_tasks: int = 200
-    """Tasks that probes are fitted to, and tasks of each split that they are tested on."""
-    adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
+    num_tasks: int = 120
+    """Tasks of each split. Probes are fitted to those of the training range."""
+    adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Adaptation episodes of each task, in one block."""
     num_identified: int = 0
     """Tasks of each held-out split that simulation is fitted to, on the same episodes. The fit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.envs import TaskParameter, find_family, parameter_words
-from metarobot.evaluation.explain import ActionChange, Explanation, Progress, TaskBelief, explain
+from metarobot.evaluation.explain import (
+    ActionChange,
+    Estimate,
+    Explanation,
+    OneTask,
+    Progress,
+    TaskBelief,
+    explain,
+)
 from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.io import Folder, json_bytes, rounded
@@ -77,6 +85,7 @@ def explain_to_folder(
     task: Mapping[str, float] | None = None,
     command: str = "",
     progress: Progress,
+    answer: Callable[[Sequence[str]], None],
 ) -> Explanation:
     """Measure how adaptation identifies tasks and changes actions, and write it into a folder.
 
@@ -88,6 +97,7 @@ def explain_to_folder(
         task: Parameters of one task to explain in detail, all others nominal.
         command: Command line that reproduces it.
         progress: Called with a stage and the share of the work done.
+        answer: Called with sentences about the one task, as soon as they are known.
 
     Returns:
         The explanation, which explanation.json holds.
@@ -101,7 +111,11 @@ def explain_to_folder(
     folder = Folder(out)
     folder.make()
     folder.require_files(NUMBERS_FILE, *(f"{name}.png" for name in PICTURES), PAGE_FILE)
-    explanation = explain(run, algorithm, config, progress, task)
+
+    def say(found: OneTask) -> None:
+        answer(one_task_sentences(found, run.env_id, run.distribution.parameters))
+
+    explanation = explain(run, algorithm, config, progress, task, say)
     pictures = draw_pictures(explanation)
     page = (
         page_templates()
@@ -109,7 +123,10 @@ def explain_to_folder(
         .render(
             title=_title(explanation),
             family=explanation.family,
-            one_task=one_task_sentences(explanation),
+            one_task=explanation.one_task
+            and one_task_sentences(
+                explanation.one_task, explanation.family, explanation.parameters
+            ),
             sentences=sentences(explanation),
             pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
             config=explanation.config,
@@ -172,27 +189,33 @@ def sentences(explanation: Explanation) -> dict[str, str]:
     return words
 
 
-def one_task_sentences(explanation: Explanation) -> list[str]:
-    """Return the estimates of one task, its distance from training, and the changes, as text."""
-    task = explanation.one_task
-    if task is None:
-        return []
-    words, units = _words_of(explanation), {p.name: p.unit for p in explanation.parameters}
-    sensed = [
-        f"the {words[each.parameter]} is about "
-        f"{in_unit(f'{each.value:.3g}', units[each.parameter])} "
-        f"[{each.low:.3g}, {each.high:.3g}] (in truth {each.true:.3g})"
-        for each in task.estimates
-    ]
-    lines = [f"{after_episodes(task.adaptation_episodes).capitalize()}: {'; '.join(sensed)}."]
-    outside = [words[each.parameter] for each in task.estimates if not each.is_trained]
-    if outside:
+def one_task_sentences(
+    task: OneTask, family: str, parameters: Sequence[TaskParameter]
+) -> list[str]:
+    """Return estimates of one task, its distance from training, and the changes, if known."""
+    of_name, lines = {each.name: each for each in parameters}, list[str]()
+    stage = after_episodes(task.adaptation_episodes).capitalize()
+    if task.estimates:
+        sensed = [_estimate_words(each, of_name[each.parameter]) for each in task.estimates]
+        lines.append(f"{stage}: {'; '.join(sensed)}.")
+    if task.beyond:
+        outside = [parameter_words(name, of_name[name].unit) for name in task.beyond]
         lines.append(
             f"Warning: {' and '.join(outside)} lie{'s' * (len(outside) == 1)} beyond the training "
             "range, where nothing was promised: look at the heat map of the evaluation."
         )
-    changes = change_words(explanation.family, task.changes)
-    return [*lines, f"Its mean action changes: {'; '.join(changes)}."]
+    if task.changes:
+        changes = "; ".join(change_words(family, task.changes))
+        lines.append(f"{stage}, its mean action changes: {changes}.")
+    return lines
+
+
+def _estimate_words(found: Estimate, parameter: TaskParameter) -> str:
+    value = in_unit(f"{found.value:.3g}", parameter.unit)
+    return (
+        f"the {parameter_words(parameter.name, parameter.unit)} is about {value} "
+        f"[{found.low:.3g}, {found.high:.3g}] (in truth {found.true:.3g})"
+    )
 
 
 def change_words(family: str, changes: Sequence[ActionChange]) -> Iterator[str]:

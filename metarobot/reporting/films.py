@@ -32,7 +32,7 @@ from metarobot.envs import (
 )
 from metarobot.envs.checks import require_memory
 from metarobot.envs.renderer import Pictures
-from metarobot.evaluation.evaluate import grid_values
+from metarobot.evaluation.evaluate import Progress, grid_values
 from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.machine import OpenGLError, require_opengl
@@ -70,9 +70,16 @@ PLACES = ("beyond training", "in a gap of training", "trained on")
 _POSTER_WIDTH_PX = 640
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
 _STILL = 1e-5
-"""Change of every coordinate, in m or rad, below which no new frame is drawn."""
+"""Grid of coordinates, in m or rad, on which configurations count as one picture."""
+_DRAWN = 0.9
+"""Share of the work that is done when all pictures are drawn."""
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
+
+
+def silent(stage: str, share: float) -> None:
+    """Show no progress."""
+    del stage, share
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,9 @@ def render_adaptation(
     config: RenderConfig | None = None,
     task: Mapping[str, float] | None = None,
     variant: Variant | None = None,
+    *,
     note: str = "",
+    progress: Progress = silent,
 ) -> RenderedAdaptation:
     """Film one task before and after adapting, without action noise and from the same start.
 
@@ -131,6 +140,7 @@ def render_adaptation(
         task: Task parameters to set; those not named stay nominal.  None draws a task.
         variant: Variant to film; None for the family itself.
         note: Note on the task, written beside it.
+        progress: Called with a stage and the share of the work done.
 
     Returns:
         The task and the returns.
@@ -143,10 +153,13 @@ def render_adaptation(
     config = config or RenderConfig()
     trained = find_shown_policy(run, config)
     tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
+    progress("adapting", 0.0)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
+    stages = _captioned(adapted)
     clips, frames, fps = _film(
-        trained, path, tasks, _captioned(adapted), config, variant, note=note
+        trained, path, tasks, stages, config, variant, note=note, progress=progress
     )
+    progress(f"writing {path.name}", _DRAWN)
     write_film(frames, path, fps)
     returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
     return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
@@ -163,6 +176,7 @@ def _film(
     start: Callable[[TaskVectorEnv], np.ndarray] | None = None,
     where: str = "",
     note: str = "",
+    progress: Progress = silent,
 ) -> tuple[list[Clip], Iterator[Frame], float]:
     """Film one task with several parameters side by side.
 
@@ -176,6 +190,7 @@ def _film(
         start: Function that returns the start, (1, 1, S); by default drawn from the seed.
         where: Text after the title.
         note: Note on the task.
+        progress: Called with a stage and the share of the work done.
 
     Returns:
         The clips, the frames of the film, and their rate per second.
@@ -183,7 +198,10 @@ def _film(
     with open_camera(trained.config, path, len(stages), config, variant) as camera:
         camera.env.set_tasks(tasks)
         begin = start(camera.env) if start else _shown_start(camera.env, config)
-        clips = [camera.film(trained, params, begin, caption) for caption, params in stages.items()]
+        clips = list[Clip]()
+        for caption, params in stages.items():
+            progress(f"filming {caption}", _DRAWN * len(clips) / len(stages))
+            clips.append(camera.film(trained, params, begin, caption))
         parts = [*camera.task_words(), note, *camera.force_words()]
         words = Words(title=camera.title + where, parts=[*filter(None, parts)])
         return clips, camera.compose(clips, words, len(clips)), camera.fps
@@ -201,6 +219,8 @@ def render_grid(
     config: RenderConfig | None = None,
     task: Mapping[str, float] | None = None,
     variant: Variant | None = None,
+    *,
+    progress: Progress = silent,
 ) -> RenderedGrid:
     """Film a grid of tasks before and after adapting, without noise and all from the same start.
 
@@ -211,6 +231,7 @@ def render_grid(
         config: Settings of the adaptation.
         task: Values of other task parameters; those not named stay nominal.
         variant: Variant to film; None for the family itself.
+        progress: Called with a stage and the share of the work done.
 
     Raises:
         RunError: The run does not hold the algorithm.
@@ -227,11 +248,12 @@ def render_grid(
     parts = [f"{where}: {name}" for where, name in zip(("across", "upwards"), names, strict=False)]
     parts += describe_task(task, _units(measured))
     shown = RenderedGrid(len(tasks))
+    progress("adapting", 0.0)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    with open_camera(trained.config, path, size.columns, config, variant) as camera:
-        env = camera.env  # the frames of one stage are held
-        steps = env.horizon + env.settle_steps
-        num_frames = len(tasks) * int(steps * camera.frames_per_step + 1)
+    with open_camera(trained.config, path, size.columns, config, variant, size.rows) as camera:
+        env = camera.env
+        steps, num_clips = env.horizon + env.settle_steps, len(adapted) * len(tasks)
+        num_frames = num_clips * int(steps * camera.frames_per_step + 1)
         frame_bytes = 3 * env.pictures.width_px * env.pictures.height_px
         frames_words = f"{num_frames} frames"
         require_memory({frames_words: num_frames * frame_bytes}, "film a smaller grid")
@@ -241,6 +263,8 @@ def render_grid(
             for number, params in adapted.items():
                 clips = []
                 for row, values in enumerate(tasks.to_dicts()):
+                    done = [*adapted].index(number) * len(tasks) + row
+                    progress(f"filming {after_episodes(number)}", done / num_clips)
                     env.set_tasks(tasks.rows([row]))
                     caption = "  ·  ".join(in_unit(f"{values[p.name]:.3g}", p.unit) for p in axes)
                     places = {place_of(run.distribution[name], values[name]) for name in values}
@@ -528,6 +552,7 @@ def open_camera(
     columns: int,
     config: RenderConfig,
     variant: Variant | None,
+    rows: int = 1,
 ) -> Iterator[Camera]:
     """Make one simulation in front of a camera, for a film with so many clips side by side.
 
@@ -537,6 +562,7 @@ def open_camera(
         columns: Clips side by side.
         config: Contact forces and slow motion.
         variant: Variant to film; None for the family itself.
+        rows: Clips one below the other.
     """
     env = make_env(
         trained_with.env_id,
@@ -548,7 +574,7 @@ def open_camera(
         scene_path=trained_with.scene,
     )
     with closing(env):
-        width, height = cell_size(columns, path.suffix.lower())
+        width, height = cell_size(columns, path.suffix.lower(), rows)
         env.pictures = Pictures(
             width_px=width, height_px=height, contact_forces=config.contact_forces
         )
@@ -567,6 +593,8 @@ class Camera:
     """Frames a control step; fewer than 1 where the film would be too fast."""
     fps: float
     """Frames a second of the film."""
+    drawn: dict[tuple[bytes, bytes], Frame] = field(default_factory=dict)
+    """Pictures by task and configuration: none is drawn twice, whichever clip shows it."""
 
     @property
     def title(self) -> str:
@@ -617,7 +645,7 @@ class Camera:
         env, rewards, success = self.env, [], False
         env.reset(options={"start": start[None]})
         qpos = env.batch.bind("qpos")  # (1, nq), live
-        frames, drawn = [_picture(env)], qpos[0].copy()
+        frames = [self._picture(qpos[0])]
         for t, action in enumerate(actions):
             path = [qpos[0].copy()]
             with watched(env, lambda path=path: path.append(qpos[0].copy())):
@@ -629,19 +657,23 @@ class Camera:
             for before, after in pairwise(path):
                 while (share := len(frames) / self.frames_per_step - len(rewards)) <= 1.0:
                     qpos[0] = between(env, before, after, share)
-                    if env.pictures.contact_forces or np.abs(qpos[0] - drawn).max() > _STILL:
-                        frames.append(_picture(env))
-                        drawn = qpos[0].copy()
-                    else:
-                        frames.append(frames[-1])
+                    frames.append(self._picture(qpos[0]))
                 rewards.append(0.0)
             qpos[0], rewards[-1] = path[-1], float(reward[0])
             success = bool(info["is_success"][0])
             if terminated[0] or truncated[0]:
                 break
         if len(frames) - 1 < len(rewards) * self.frames_per_step:
-            frames.append(_picture(env))
+            frames.append(self._picture(qpos[0]))
         return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+    def _picture(self, qpos: np.ndarray) -> Frame:
+        """Return the picture of the simulation, whose configuration is (nq,)."""
+        task = np.concatenate([self.env.tasks[name] for name in self.env.tasks.names]).tobytes()
+        key = task, np.round(qpos / _STILL).astype(np.int64).tobytes()
+        if key not in self.drawn or self.env.pictures.contact_forces:
+            self.drawn[key] = _picture(self.env)
+        return self.drawn[key]
 
     def compose(self, clips: Sequence[Clip], words: Words, columns: int) -> Iterator[Frame]:
         """Return the frames of clips side by side, with words above."""

@@ -31,7 +31,7 @@ Frame = np.ndarray  # (H, W, 3) uint8
 WIDTHS_PX = {".mp4": 1280, ".webp": 800, ".gif": 640}
 """Of a film of more than one episode, about, by the ending of its name: an animation holds every
 picture by itself, a GIF without loss. An MP4 of the same size is far smaller."""
-MOST_FPS = {".mp4": 60.0, ".webp": 25.0, ".gif": 12.5}
+MOST_FPS = {".mp4": 25.0, ".webp": 25.0, ".gif": 12.5}
 """Frames a second, at most."""
 BACKGROUND, TRACK = (20, 24, 31), (46, 53, 66)
 INK, FAINT = (238, 240, 245), (162, 170, 184)
@@ -40,6 +40,8 @@ ORANGE, BLUE, GREEN, RED = (242, 140, 60), (86, 180, 233), (53, 196, 150), (240,
 # Pillow's built-in font has no real minus sign and few symbols beyond Latin-1.
 _REPLACEMENTS = str.maketrans({"−": "-", "–": "-", "→": "to", "µ": "u", "μ": "u"})
 _GAP_PX = 8
+_HIGHEST = 9 / 16
+"""Height of all rows of pictures, in widths of a film, at most."""
 _LETTERS_ACROSS = 43
 """Heights of a letter in the width of a film: 11 pixels each where it is shown 480 pixels wide."""
 _BETWEEN = "  ·  "
@@ -52,7 +54,7 @@ _ENCODING: dict[str, Any] = {
     "quality": 6,  # constant rate factor 20: text stays crisp
     "ffmpeg_log_level": "quiet",
     # faststart: it plays while it loads. bitexact: neither date nor version in the file.
-    "output_params": ["-movflags", "+faststart", "-fflags", "+bitexact"],
+    "output_params": ["-preset", "veryfast", "-movflags", "+faststart", "-fflags", "+bitexact"],
 }
 _PLAYED = re.compile(rb"stsd.{12}(avc1|avc3|vp09|av01)", re.DOTALL)
 """Encodings that all browsers in use can show, in the description of an MP4's pictures."""
@@ -100,15 +102,17 @@ def require_film_name(path: Path) -> None:
         raise ValueError(f"a film must end in .mp4, .webp or .gif, got {path}")
 
 
-def cell_size(columns: int, ending: str) -> tuple[int, int]:
+def cell_size(columns: int, ending: str, rows: int = 1) -> tuple[int, int]:
     """Return width and height of an episode's picture, in pixels.
 
     Args:
         columns: Pictures in a row.
         ending: Ending of the film's name.
+        rows: Pictures in a column; all together are at most as high as a wide screen.
     """
     room = (WIDTHS_PX[ending] - (columns - 1) * _GAP_PX) / columns
-    share = min(1.0, room / FRAME_WIDTH_PX)
+    room_below = _HIGHEST * WIDTHS_PX[ending] / rows
+    share = min(1.0, room / FRAME_WIDTH_PX, room_below / FRAME_HEIGHT_PX)
     return int(FRAME_WIDTH_PX * share), int(FRAME_HEIGHT_PX * share)
 
 

@@ -28,9 +28,7 @@ FEW = ["--num-tasks", "10", "--adaptation-episodes", "0", "2"]
 
 def made_up() -> Explanation:
     r2 = {"block_mass_kg": 0.93, "pad_friction": 0.45}
-    estimate = Estimate(
-        parameter="block_mass_kg", true=1.5, value=1.1, low=0.9, high=1.3, is_trained=False
-    )
+    estimate = Estimate(parameter="block_mass_kg", true=1.5, value=1.1, low=0.9, high=1.3)
     best = (
         Reading(
             parameter=name, split="extrapolation", adaptation_episodes=5, r2=0.99, low=0, high=1
@@ -64,7 +62,12 @@ def made_up() -> Explanation:
             Sensitivity(parameter="pad_friction", element="force", change=-0.2, of_oracle=None),
         ),
         updates=(LayerUpdate(layer="layers.2.bias", size=0.16),),
-        one_task=OneTask(adaptation_episodes=5, estimates=(estimate,), changes=(change,)),
+        one_task=OneTask(
+            adaptation_episodes=5,
+            estimates=(estimate,),
+            changes=(change,),
+            beyond=("block_mass_kg",),
+        ),
         similarity=((0.1, 0.9), (0.2, 0.8), (0.7, -0.6), (0.8, -0.8)),
     )
 
@@ -91,12 +94,15 @@ def test_a_sentence_for_every_picture() -> None:
 
 
 def test_one_task_in_words_with_a_warning_beyond_the_training_range() -> None:
-    estimate, warning, change = one_task_sentences(made_up())
+    found = made_up()
+    assert found.one_task
+    words = one_task_sentences(found.one_task, found.family, found.parameters)
+    estimate, warning, change = words
     assert estimate == (
         "After 5 episodes: the block mass is about 1.1 kg [0.9, 1.3] (in truth 1.5)."
     )
     assert warning.startswith("Warning: block mass lies beyond the training range")
-    assert change == "Its mean action changes: squeezing force from 5.53 to 16 N."
+    assert change == "After 5 episodes, its mean action changes: squeezing force from 5.53 to 16 N."
 
 
 @pytest.mark.usefixtures("quick_pages")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import Variant, find_family
-from metarobot.evaluation.explain import Explanation, Probe, compare_readings, explain
+from metarobot.evaluation.explain import Explanation, OneTask, Probe, compare_readings, explain
 from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.training.load import FOLDER, TrainedRun, load_run
 
@@ -59,15 +59,29 @@ def test_one_task_is_read_with_its_interval(explanation: Explanation) -> None:
         find_family(explanation.family).distribution["puck_mass_kg"].nominal,
         0.09,
     )
-    assert all(each.low < each.value < each.high and each.is_trained for each in task.estimates)
+    assert all(each.low < each.value < each.high for each in task.estimates)
+    assert task.beyond == ()
     assert [change.element for change in task.changes] == ["logarithm of the paddle's speed"]
     assert task.changes[0].before != task.changes[0].after
 
 
 def test_who_moves_no_layer_has_no_updates_and_its_belief_narrows(run: TrainedRun) -> None:
-    explanation = explain(run, "latent", CONFIG, lambda *_: None)
+    answers, stages = list[tuple[int, OneTask]](), list[str]()
+    explanation = explain(
+        run,
+        "latent",
+        CONFIG,
+        lambda stage, _: stages.append(stage),
+        {"table_friction": 0.09},
+        lambda found: answers.append((len(stages), found)),
+    )
+    # The answer about the one task comes before any other task is looked at, and only once.
+    ((num_stages, answer),) = answers
+    assert num_stages == 1
+    assert answer == explanation.one_task
+    friction = answer.estimates[1]
+    assert friction.low < friction.true < friction.high < 1.5 * friction.low
     assert explanation.updates == explanation.similarity == ()
-    assert explanation.one_task is None
     assert explanation.state_map is not None
     splits = [task.split for task in explanation.believed]
     assert splits == ["interpolation"] * 2 + ["extrapolation"] * 2
@@ -106,7 +120,7 @@ def test_ranges_and_splits_are_those_of_the_variant_trained_on(run: TrainedRun) 
     frictions = [task[1] for task in found.tasks]
     assert 0.04 <= min(frictions) <= max(frictions) <= 0.07
     assert found.one_task is not None
-    assert [each.is_trained for each in found.one_task.estimates] == [True, False]
+    assert found.one_task.beyond == ("table_friction",)
     assert {row.split for row in found.readings} == set(OILY.distribution.splits)
 
 
@@ -130,11 +144,12 @@ def test_what_is_linear_is_read_exactly(num_elements) -> None:
 def test_the_truth_is_read_with_1_and_another_task_with_less() -> None:
     points = RNG.random((6, len(REACH.parameters)))
     codes = REACH.encode(REACH.spread(points))
-    rows = [*compare_readings(REACH, "extrapolation", 5, codes, codes)]
+    rows = [*compare_readings(REACH, "extrapolation", 5, codes, 0.0 * codes)]
     assert {row.parameter: row.r2 for row in rows} == pytest.approx(dict.fromkeys(REACH.names, 1.0))
     wrong = points.copy()
     wrong[:, 1] = wrong[::-1, 1]  # the payloads of other tasks
-    rows = [*compare_readings(REACH, "extrapolation", 5, codes, REACH.encode(REACH.spread(wrong)))]
+    errors = np.square(REACH.encode(REACH.spread(wrong)) - codes)
+    rows = [*compare_readings(REACH, "extrapolation", 5, codes, errors)]
     found = {row.parameter: row.r2 for row in rows}
     assert found["payload_kg"] < 0.5
     assert found["frame_yaw_rad"] == pytest.approx(1.0)

@@ -121,6 +121,21 @@ def test_the_filmed_episode_is_the_collected_one_and_pictures_lie_between(traine
     assert seen[-1] == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
 
 
+def test_no_picture_is_drawn_twice_and_no_task_borrows_one(trained, seen):
+    env = make_env(GRIP, 1, num_threads=1)
+    start = np.full((1, 1, env.start_size), 0.3)
+    camera = Camera(env, 2.0, 25.0)
+    params = repeat_params(trained.params, 1)
+    first, again = (camera.film(trained, params, start, "before") for _ in range(2))
+    assert len(seen) <= len(first.frames)
+    assert all(a is b for a, b in zip(first.frames, again.frames, strict=True))
+    env.set_tasks(DISTRIBUTION.with_values({"block_mass_kg": [1.5]}))
+    before = len(seen)
+    other = camera.film(trained, params, start, "before")
+    assert len(seen) > before
+    assert other.frames[0] is not first.frames[0]
+
+
 def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
     config = RenderConfig(adaptation_episodes=(2, 4))
@@ -203,7 +218,7 @@ def test_grids_and_films_have_bounds(run, composed, monkeypatch):
         with pytest.raises(ValueError, match="1x1 to 5x5 tasks"):
             GridSize(columns=columns, rows=1)
     monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: 10_000_000)
-    with pytest.raises(ValueError, match=r"441 frames 0.2 GiB.*film a smaller grid"):
+    with pytest.raises(ValueError, match=r"441 frames 0.1 GiB.*film a smaller grid"):
         render_grid(run, run.path / "x.mp4", GridSize(columns=3, rows=3), BEFORE)
 
 
