@@ -13,7 +13,8 @@ from metarobot.cli.doctor import _check_opengl
 @pytest.fixture(autouse=True)
 def _fresh_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     opengl._probe.cache_clear()
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"):  # a test that has rendered leaves the second
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_no_opengl_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarobot.cli.main import main
+
 SIZES = ["--num-tasks", "8", "--episodes-per-task", "2", "--hidden-sizes", "8"]
 OPTIONS = ["train", "grip", *SIZES]
 STEPS_PER_ITERATION = 2 * 8 * 2 * 16
+ITERATIONS = 14
+"""Of a run that is killed, or whose disk is full."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 METAROBOT = [sys.executable, "-m", "metarobot"]
 
@@ -23,6 +27,12 @@ def train(
     """Arguments that begin a run."""
     steps = str(iterations * STEPS_PER_ITERATION)
     return [*options, "--algorithms", *algorithms, "--total-steps", steps, "--out", str(run)]
+
+
+def train_here(run: Path, iterations: int, algorithms: Sequence[str] = ("maml",)) -> Path:
+    """Train a run in this process, undisturbed, for others to be compared with."""
+    assert main(train(run, iterations, algorithms)) == 0
+    return run
 
 
 def resume(run: Path) -> list[str]:

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_training import ENVIRONMENT, METAROBOT, curve, execute, fingerprint, resume, train
+from small_training import (
+    ENVIRONMENT,
+    ITERATIONS,
+    METAROBOT,
+    curve,
+    execute,
+    fingerprint,
+    resume,
+    train,
+)
 
 pytestmark = pytest.mark.stress
 
@@ -21,19 +30,21 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(tmp_path):
-    run, iterations = tmp_path / "run", 14
-    command = [sys.executable, "-c", WITH_SMALL_FILES, "15000", *train(run, iterations)]
+def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(
+    undisturbed, tmp_path
+):
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", WITH_SMALL_FILES, "15000", *train(run, ITERATIONS)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"metarobot: error: {run / 'maml'}: File too large\n"
-    checkpoints = [path.name for path in (run / "maml" / "checkpoints").iterdir()]
-    assert sorted(checkpoints) == ["best.safetensors", "iteration-000010.safetensors"]
+    names = [path.name for path in (run / "maml" / "checkpoints").iterdir()]
+    assert "best.safetensors" in names
+    assert all(name.endswith(".safetensors") for name in names)  # and nothing half written
 
     execute([*METAROBOT, *resume(run)])
-    execute([*METAROBOT, *train(tmp_path / "undisturbed", iterations)])
-    assert fingerprint(run) == fingerprint(tmp_path / "undisturbed")
-    assert curve(run) == curve(tmp_path / "undisturbed")
+    assert fingerprint(run) == fingerprint(undisturbed)
+    assert curve(run) == curve(undisturbed)
 
 
 # A small file system, of every command.
@@ -46,8 +57,6 @@ COMMANDS = {
     "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],
 }
-MORE_KIB = 1500
-"""More than any command writes."""
 
 
 @contextmanager
@@ -83,19 +92,15 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_disk_that_fills_up(grip_run, tmp_path, command):
-    """A command on a full disk, beside what an earlier one has written, and on one with room."""
-    for more, code in ((0, 2), (MORE_KIB, 0)):
-        with small_disk(tmp_path / "disk", 8 + more) as disk:
-            (disk / "results").mkdir()
-            (disk / "results" / "report.html").write_text("old")
-            before = content(disk)
-            done = call(COMMANDS[command], {"DISK": disk, "RUN": grip_run})
-            after = content(disk)
-        assert done.returncode == code, done.stderr
-        if code:
-            assert len(done.stderr.splitlines()) == 1, done.stderr
-            assert str(tmp_path / "disk") in done.stderr
-            assert before == after
-        else:
-            assert done.stderr == ""
-            assert before != after
+    """What an earlier command has written stays, and nothing else."""
+    with small_disk(tmp_path / "disk", 8) as disk:
+        (disk / "results").mkdir()
+        (disk / "results" / "report.html").write_text("old")
+        before = content(disk)
+        done = call(COMMANDS[command], {"DISK": disk, "RUN": grip_run})
+        after = content(disk)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert str(tmp_path / "disk") in done.stderr
+    assert done.stderr.endswith(": No space left on device\n")
+    assert before == after

@@ -9,6 +9,7 @@ import time
 import pytest
 from small_training import (
     ENVIRONMENT,
+    ITERATIONS,
     METAROBOT,
     curve,
     execute,
@@ -18,12 +19,6 @@ from small_training import (
 )
 
 pytestmark = pytest.mark.stress
-
-ITERATIONS, KILLS = 20, 2
-LONGEST_LIFE_S = 4.5
-"""A little longer than it takes to start, and to train half of the run."""
-MOST_FILE_OPERATIONS = 25
-"""About as many as a whole run takes to write its files."""
 
 DYING = """
 import os, signal, sys
@@ -45,54 +40,42 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    execute([*METAROBOT, *train(run, ITERATIONS)])
-    return run
-
-
 def begin_or_go_on(run):
     return resume(run) if run.exists() else train(run, ITERATIONS)
 
 
-def kill_after(run, seconds):
-    """Start or resume the run, and kill it after some time; return whether it was still alive."""
+def kill_at_iteration(run, iteration):
+    """Begin or resume the run, and kill it a moment after an iteration is written."""
     command = [*METAROBOT, *begin_or_go_on(run)]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(seconds)
-    killed = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate()
-    assert killed or process.returncode == 0, err
-    return killed
+    log = run / "maml" / "curve.csv"
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
+        while not log.exists() or log.read_text().count("\n") <= iteration:
+            assert process.poll() is None
+            time.sleep(0.005)
+        time.sleep(random.uniform(0.0, 0.1))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
 
 
 def kill_in_file_operation(run, number):
-    """Start or resume the run, and kill it just before a file operation; return whether it came."""
+    """Begin or resume the run, and kill it just before a file operation."""
     command = [sys.executable, "-c", DYING, str(number), *begin_or_go_on(run)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode != 0
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("where", ["at random moments", "within file operations"])
-def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, where):
-    rng = random.Random(0)
-    kills = runs = 0
-    while kills < KILLS:
-        run = tmp_path / f"run{runs}"
-        runs += 1
-        for _ in range(min(10, KILLS - kills)):
-            if where == "at random moments":
-                killed = kill_after(run, rng.uniform(0.0, LONGEST_LIFE_S))
-            else:
-                killed = kill_in_file_operation(run, rng.randint(1, MOST_FILE_OPERATIONS))
-            kills += killed
-            if not killed:
-                break
-        execute([*METAROBOT, *begin_or_go_on(run)])
-        assert fingerprint(run) == fingerprint(undisturbed)
-        assert curve(run) == curve(undisturbed)
+@pytest.mark.parametrize(
+    ("kill", "moments"),
+    [
+        pytest.param(kill_at_iteration, (3, 11), id="before and after a checkpoint"),
+        # Of about 19, and of about 10 when the run goes on.
+        pytest.param(kill_in_file_operation, (8, 7), id="within file operations"),
+    ],
+)
+def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, kill, moments):
+    run = tmp_path / "run"
+    for moment in moments:
+        kill(run, moment)
+    execute([*METAROBOT, *resume(run)])
+    assert fingerprint(run) == fingerprint(undisturbed)
+    assert curve(run) == curve(undisturbed)

@@ -24,13 +24,6 @@ def working_folder(tmp_path, monkeypatch, quick_pages):
     return tmp_path
 
 
-@pytest.fixture
-def one_after_the_other(tmp_path):
-    """Trained in a process of its own each."""
-    assert main([*COMPARE, "--out", "one"]) == 0
-    return tmp_path / "one"
-
-
 def policies(folder):
     found = sorted(folder.glob("grip-seed*/*/policy.safetensors"))
     return {path.relative_to(folder): path.read_bytes() for path in found}
@@ -105,18 +98,15 @@ def test_where_nobody_adapts_without_rewards_nobody_is_trained(tmp_path, capfd):
 
 
 @pytest.mark.stress
-def test_a_cluster_gives_the_same_bits(one_after_the_other, tmp_path):
+def test_two_jobs_and_a_cluster_give_the_same_bits(tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    assert main([*COMPARE, "--out", "one"]) == 0
+    assert main([*COMPARE, "--out", "jobs", "--jobs", "2"]) == 0
+    assert_same(tmp_path / "jobs", tmp_path / "one")
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster:
-        assert main([*COMPARE, "--cluster", cluster.scheduler_address, "--out", "out"]) == 0
-    assert_same(tmp_path / "out", one_after_the_other)
-
-
-@pytest.mark.stress
-def test_two_jobs_give_the_same_bits(one_after_the_other, tmp_path):
-    assert main([*COMPARE, "--out", "out", "--jobs", "2"]) == 0
-    assert_same(tmp_path / "out", one_after_the_other)
+        assert main([*COMPARE, "--cluster", cluster.scheduler_address, "--out", "cluster"]) == 0
+    assert_same(tmp_path / "cluster", tmp_path / "one")
 
 
 @pytest.mark.stress

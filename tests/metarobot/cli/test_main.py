@@ -231,6 +231,15 @@ def test_bad_input_is_one_line_and_exit_code_2(line, message, bad_runs, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"file", "used"}
 
 
+def test_a_demo_replaces_no_run(tmp_path, capfd):
+    run = tmp_path / "demo" / "run"
+    run.mkdir(parents=True)
+    (run / "notes.txt").write_text("")
+    assert main(["demo", "--out", "demo"]) == 2
+    assert "not empty" in one_error_line(capfd)
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
 PATHS = {
     "train grip --out PATH": "--out",
     "train --resume PATH": "--resume",
@@ -330,11 +339,3 @@ def test_list_shows_one_family_by_its_id_or_preset(env_id, capfd):
     assert float(found[2]) == pytest.approx(env.control_dt_s, abs=1e-9)
     assert float(found[3]) == pytest.approx(env.horizon * env.control_dt_s, rel=1e-3)
     env.close()
-
-
-@pytest.mark.stress
-def test_quick_demo(tmp_path, capfd):
-    assert main(["demo", "--quick", "--out", "demo"]) == 0
-    assert (tmp_path / "demo/report.html").is_file()
-    assert capfd.readouterr().out.splitlines()[-1] == f"report: {Path('demo/report.html')}"
-    assert main(["demo", "--quick", "--out", "demo"]) == 2

@@ -19,8 +19,8 @@ from fakes import (
 from torch.func import grad, jacrev
 
 from metarobot.algorithms.base import make_algorithm
+from metarobot.config import INNER_OBJECTIVES
 from metarobot.learning.inner_loop import (
-    INNER_OBJECTIVES,
     OBJECTIVES,
     PRIOR_EPISODES,
     STEP_SIGNAL,

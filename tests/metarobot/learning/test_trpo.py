@@ -10,8 +10,9 @@ from torch.func import grad, jacrev
 
 from metarobot.algorithms import train_config
 from metarobot.algorithms.base import make_algorithm
+from metarobot.config import INNER_OBJECTIVES
 from metarobot.learning import trpo
-from metarobot.learning.inner_loop import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
+from metarobot.learning.inner_loop import OBJECTIVES, likelihood_ratio
 from metarobot.learning.meta_update import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
