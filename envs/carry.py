@@ -167,6 +167,15 @@ class CarryVectorEnv(TaskVectorEnv):
         success = (swing_m_per_s < SWING_TOLERANCE_M_PER_S) & (off_m < PATH_TOLERANCE_M)
         return np.where(at_rest, -cost, 0.0), at_rest & success
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return whether the load is calm, swings, or the tool is off its path."""
+        if success:
+            return "load calm"
+        swing_m_per_s = self._swing_m_per_s()[sim]
+        if swing_m_per_s >= SWING_TOLERANCE_M_PER_S:
+            return f"load swings at {swing_m_per_s:.2g} m/s"
+        return "tool off its path"
+
     def _to_go_m(self) -> np.ndarray:
         """Return the distance from the set-point to the goal along the path in m, (num_envs,)."""
         return self._goal[:, 1] - self._act[:, self._y]

@@ -200,3 +200,8 @@ class TaskFamily:
 
     def _paint(self, sim: int, model: Any) -> None:
         """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
+
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how the episode of simulation ``sim`` has ended, as "block slips"."""
+        del sim
+        return "success" if success else "missed"

@@ -185,6 +185,12 @@ class GripVectorEnv(TaskVectorEnv):
         mean_crush = self._total_crush / np.maximum(self._elapsed, 1)
         return rewards, (slip < SLIP_TOLERANCE_M) & (mean_crush < CRUSH_TOLERANCE)
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return whether the block is held, slips or is crushed."""
+        if success:
+            return "block held"
+        return "block slips" if self._slip[sim] >= SLIP_TOLERANCE_M else "block crushed"
+
     def _paint(self, sim: int, model: Any) -> None:
         """Darken the block with the crush; it is darkest at the tolerance."""
         damage = min(1.0, self._total_crush[sim] / (CRUSH_TOLERANCE * self.horizon))

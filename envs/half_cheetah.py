@@ -163,6 +163,13 @@ class HalfCheetahDirectionVectorEnv(HalfCheetahVectorEnv):
         wanted_m = MIN_SPEED_M_PER_S * self.control_dt_s * self._elapsed
         return speed - ACTION_COST * (actions**2).sum(axis=1), self._distance > wanted_m
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return the mean speed in the direction of the task."""
+        speed_m_per_s = self._distance[sim] / (self._elapsed[sim] * self.control_dt_s)
+        if not success and speed_m_per_s < 0:
+            return "runs the wrong way"
+        return f"runs at {speed_m_per_s:.1f} m/s{'' if success else ', too slow'}"
+
 
 class HalfCheetahVelocityVectorEnv(HalfCheetahVectorEnv):
     """Run at a velocity, as one batch.
@@ -200,6 +207,11 @@ class HalfCheetahVelocityVectorEnv(HalfCheetahVectorEnv):
         self._late_error += np.where(late_steps > 0, error, 0.0)
         success = (late_steps > 0) & (self._late_error < SPEED_TOLERANCE_M_PER_S * late_steps)
         return -error - ACTION_COST * (actions**2).sum(axis=1), success
+
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return the mean error of the velocity over the second half of the episode."""
+        late_steps = max(self._elapsed[sim] - self.horizon // 2, 1)
+        return f"velocity {self._late_error[sim] / late_steps:.1f} m/s off"
 
 
 def _decorate(spec: Any) -> None:

@@ -239,6 +239,15 @@ class InsertVectorEnv(TaskVectorEnv):
         success = (miss_m < SEATED_TOLERANCE_M) & ~self._overloaded()
         return np.where(ended, -cost, 0.0), ended & success
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how far the peg is from its seat, or that it was pushed too hard."""
+        if success:
+            return "peg in the hole"
+        if self._overloaded()[sim]:
+            return f"peg pushed with {self._greatest_force_n[sim]:.0f} N"
+        miss_m = np.linalg.norm(self._tip[sim] - self._seat[sim])
+        return f"peg {1000 * miss_m:.0f} mm from its seat"
+
     def _contact_force(self) -> np.ndarray:
         """Return the force on the peg in N, averaged over the last control step, (num_envs, 3)."""
         return -self._force_samples.reshape(self.num_envs, -1, 3).mean(axis=1)

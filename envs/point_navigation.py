@@ -92,5 +92,10 @@ class PointNavigationVectorEnv(TaskVectorEnv):
         distance_m = np.hypot(*(self._qpos - self._goal).T)
         return -distance_m, distance_m < GOAL_TOLERANCE_M
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how far the point is from its goal."""
+        distance_m = np.hypot(*(self._qpos[sim] - self._goal[sim]))
+        return "point at the goal" if success else f"point {100 * distance_m:.0f} cm off"
+
     def _find_finished(self) -> np.ndarray:
         return np.abs(self._qpos - self._goal).max(axis=1) < REACHED_M

@@ -193,6 +193,16 @@ class PushVectorEnv(TaskVectorEnv):
         success = (miss_m < GOAL_TOLERANCE_M) & (turn_rad < YAW_TOLERANCE_RAD)
         return np.where(at_rest, -cost, 0.0), at_rest & success
 
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how far the box is from its goal, or how far it has turned."""
+        x, y, yaw = self._box_pose()[sim]
+        miss_m = np.hypot(x - self._goal[sim, 0], y - self._goal[sim, 1])
+        if success:
+            return "box at the goal"
+        if miss_m < GOAL_TOLERANCE_M:
+            return f"box turned by {np.degrees(abs(yaw)):.0f}°"
+        return f"box {100 * miss_m:.0f} cm off"
+
     def _box_pose(self) -> np.ndarray:
         """Return x (m), y (m) and yaw (rad) of every box, (num_envs, 3)."""
         w, _, _, z = self._qpos[:, self._turn].T

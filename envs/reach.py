@@ -182,3 +182,8 @@ class ReachVectorEnv(TaskVectorEnv):
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distance_m = np.linalg.norm(self._goal - self._tool, axis=1)
         return -distance_m / 0.1, distance_m < self.goal_tolerance_m
+
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how far the tool is from its goal."""
+        distance_m = np.linalg.norm(self._goal[sim] - self._tool[sim])
+        return "tool at the goal" if success else f"tool {100 * distance_m:.0f} cm off"

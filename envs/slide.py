@@ -139,3 +139,10 @@ class SlideVectorEnv(TaskVectorEnv):
         at_rest = self._elapsed >= self.horizon
         rewards = np.where(at_rest, -miss_cost(gone_m, wanted_m), 0.0)
         return rewards, at_rest & (np.abs(gone_m - wanted_m) < GOAL_TOLERANCE_M)
+
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how far from the goal the puck has come to rest."""
+        past_m = self._puck_x[sim] - self._goal[sim, 0]
+        if success:
+            return "puck at the goal"
+        return f"puck {100 * abs(past_m):.0f} cm {'too far' if past_m > 0 else 'short'}"

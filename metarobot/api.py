@@ -465,7 +465,8 @@ def play(
         port: TCP port on the loopback address; 0 takes any that is free.
         algorithm: Algorithm whose policy acts; the first that adapts if None.
         best: As of `load`.
-        task: Initial values of the sliders.
+        task: Initial values of the sliders; by default one that the policy fails on before
+            adapting and not after, as measured at the start.
         variant: As of `evaluate`, and so is ``scene``.
         scene: Place of the run's scene, if it has moved.
         seed: Seed of the starts, and of the action noise of trials.
@@ -473,18 +474,31 @@ def play(
     Raises:
         ValueError: The run cannot be read, or the family does not allow the task.
     """
-    from metarobot.reporting.play import LOOPBACK, PlayPage, PlaySession, serve
+    from metarobot.reporting.play.page import PlayPage
+    from metarobot.reporting.play.server import LOOPBACK, serve
+    from metarobot.reporting.play.session import PlaySession
+    from metarobot.reporting.play.tasks import find_opening
 
     prepare()
     console = make_console()
     found = find_scene(_trained(run, best), scene)
     name = choose_learner(found, algorithm, adapts=False)
-    if not found.policies[name].finished:
-        print_line(console, f"the training of {name} is not finished yet")
     shown = choose_variant(found, variant)
-    session = PlaySession(found.policies[name], task=task, variant=shown, seed=seed)
     with serve(port) as server, listen_for_stop() as request:
-        page, port = PlayPage(session, server), server.get_port()
+        options: dict[str, Any] = {"variant": shown, "seed": seed}
+        session = PlaySession(found.policies[name], task=task, **options)
+        print_line(console, "trying the policy on tasks beyond training")
+        names = [name] if algorithm or task else found.learners
+        first, tried = find_opening(found, names, shown, seed)
+        if first != name:
+            print_line(console, f"{name} needs no adapting there for success: {first} is shown")
+            session.env.close()
+            session = PlaySession(found.policies[first], **options)
+        if not found.policies[first].finished:
+            print_line(console, f"the training of {first} is not finished yet")
+        if tried and not task:
+            session.begin_task(tried[0].task)
+        page, port = PlayPage(session, server, tried), server.get_port()
         elsewhere = f"ssh -L {port}:{LOOPBACK}:{port} THIS_MACHINE"
         print_line(console, f"open http://{LOOPBACK}:{port}")
         print_line(console, f"from another machine, first: {elsewhere}")

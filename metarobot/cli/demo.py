@@ -101,7 +101,9 @@ def run(arguments: list[str], prog: str) -> int:
             commands=[f"metarobot demo{flags}"],
             progress=stages,
         )
-    return print_evaluation(evaluation, out)
+    code = print_evaluation(evaluation, out)
+    print_line(console, f"play with this policy in the browser: metarobot play {out / 'run'}")
+    return code
 
 
 def show_shipped(

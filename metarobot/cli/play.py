@@ -18,7 +18,8 @@ class Options(PolicyOptions):
     port: int = 8741
     """TCP port of the page, on the loopback address; 0 takes any that is free."""
     task: tuple[str, ...] = ()
-    """Initial values of the sliders, as NAME=VALUE ...; others are nominal."""
+    """Initial values of the sliders, as NAME=VALUE ...; others are nominal. By default a task on
+    which the policy fails before adapting and succeeds after it, as measured at the start."""
     variant: str | None = None
     """Play on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names. A run trained on a variant is played on it if not given; none is the family itself."""

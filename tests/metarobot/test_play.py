@@ -6,6 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import mujoco
@@ -18,15 +22,12 @@ import metarobot as mr
 from metarobot.adaptation.policy import draw_exploration
 from metarobot.cli.main import main
 from metarobot.envs import TaskError, make_env
-from metarobot.reporting.play import (
-    ADAPTED,
-    BEFORE,
-    LOOPBACK,
-    MOST_TRIALS,
-    Drawing,
-    PlaySession,
-    serve,
-)
+from metarobot.reporting.play import page as play_page
+from metarobot.reporting.play.page import PlayPage
+from metarobot.reporting.play.scene import Drawing
+from metarobot.reporting.play.server import LOOPBACK, serve
+from metarobot.reporting.play.session import ADAPTED, BEFORE, MOST_TRIALS, PlaySession
+from metarobot.reporting.play.tasks import find_opening, try_tasks
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.load import load_run
@@ -193,15 +194,230 @@ def test_the_drawing_is_where_the_physics_is(env_id, server, tmp_path):
     painted = 1 if env_id == "metarobot/Carry-v0" else 0  # the rod, drawn as long as the task says
     moved = 0
     for geom, handle in drawing.geoms.items():
+        body, position, turn = drawing.bodies[model.geom_bodyid[geom]], np.zeros(3), np.zeros(4)
+        poses = [np.asarray(value, np.float64) for value in (body.position, body.wxyz)]
+        own = [np.asarray(value, np.float64) for value in (handle.position, handle.wxyz)]
+        mujoco.mju_mulPose(position, turn, *poses, *own)
         matrix = np.zeros(9)
-        mujoco.mju_quat2Mat(matrix, np.asarray(handle.wxyz, np.float64))
-        near = np.allclose(handle.position, data.geom_xpos[geom], atol=1e-6)
-        moved += not (near and np.allclose(matrix, data.geom_xmat[geom], atol=1e-6))
+        mujoco.mju_quat2Mat(matrix, turn)
+        near = np.allclose(position, data.geom_xpos[geom], atol=1e-5)
+        moved += not (near and np.allclose(matrix, data.geom_xmat[geom], atol=1e-5))
     assert moved <= painted
     session.env.close()
 
 
+def test_arrows_are_the_contact_forces(server, tmp_path):
+    """Where the block rests on the table, the vertical forces add up to its weight."""
+    session = PlaySession(untrained_run(tmp_path, "metarobot/Grip-v0").policies["maml"])
+    session.set_task({"block_mass_kg": 1.0})
+    drawing = Drawing(server.scene, "/forces", session.env, BEFORE, np.zeros(3), None)
+    for _ in range(3):
+        session.advance()
+    drawing.update()
+    drawing.show_forces(True)
+    arrows = drawing._arrows.points
+    lengths_m = arrows[:, 1] - arrows[:, 0]
+    weight_n = lengths_m[:, 2].sum() / session.env.contact_force_m_per_n
+    assert weight_n == pytest.approx(9.81, rel=0.05)
+    assert any(handle.opacity == 0.45 for handle in drawing.geoms.values())
+    drawing.show_forces(False)
+    assert drawing._arrows is None
+    session.env.close()
+
+
 # The page.
+
+
+@pytest.fixture
+def brisk(monkeypatch):
+    """Let the page rest as good as never."""
+    for name in ("_REST_S", "_HURRIED_REST_S", "_HURRIED_S"):
+        monkeypatch.setattr(play_page, name, 0.05)
+
+
+SHIPPED = ["grip", "slide", "push", "carry", "insert", "reach", "reach-hidden-goal"]
+
+
+class Tab:
+    """A browser's tab, without a picture: it presses buttons and counts what is moved."""
+
+    def __init__(self, server):
+        import viser
+        from websockets.sync.client import connect
+
+        protocol = f"viser-v{viser.__version__}"
+        address = f"ws://{LOOPBACK}:{server.get_port()}"
+        self._socket = connect(address, subprotocols=[protocol], max_size=None)
+        self._ids, self.moves, self.html = {}, Counter(), {}
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        self._send(
+            type="ViewerCameraMessage",
+            wxyz=(1.0, 0.0, 0.0, 0.0),
+            position=(1.0, 0.0, 1.0),
+            fov=0.7,
+            near=0.01,
+            far=100.0,
+            image_height=844,
+            image_width=390,
+            look_at=(0.0, 0.0, 0.0),
+            up_direction=(0.0, 0.0, 1.0),
+        )
+        wait_for(lambda: "Show me" in self._ids)
+
+    def set(self, label, value=True):
+        """Press a button, or set another element of the panel."""
+        self._send(type="GuiUpdateMessage", uuid=self._ids[label], updates={"value": value})
+
+    @property
+    def text(self):
+        return " ".join(list(self.html.values()))
+
+    def _send(self, **message):
+        import msgspec
+
+        self._socket.send(msgspec.msgpack.encode(message))
+
+    def _read(self):
+        import msgspec
+        import zstandard
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            for frame in self._socket:
+                size, packed = np.frombuffer(frame[:16], "<u8").tolist()
+                plain = zstandard.ZstdDecompressor().decompress(frame[16 : 16 + packed], size)
+                for message in msgspec.msgpack.decode(plain)["messages"]:
+                    self._take(message)
+        except ConnectionClosed:
+            pass
+
+    def _take(self, message):
+        kind, identifier = message["type"], message.get("uuid")
+        if label := message.get("props", {}).get("label"):
+            self._ids[label] = identifier
+        if kind == "GuiHtmlMessage":
+            self.html[identifier] = message["props"]["content"]
+        elif kind == "GuiUpdateMessage" and "content" in message["updates"]:
+            self.html[identifier] = message["updates"]["content"]
+        elif kind == "SetPositionMessage":
+            self.moves[message["name"].strip("/").split("/")[0]] += 1
+
+    def close(self):
+        self._socket.close()
+        self._thread.join(10)
+
+
+def wait_for(condition, limit_s=60.0):
+    """Wait until a condition holds."""
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def playing(policy, task=None, tried=()):
+    """Run a page in a thread of its own; check that it ends."""
+    session, stopped = PlaySession(policy, task=task), threading.Event()
+    with serve(0) as server:
+        page = PlayPage(session, server, tried)
+        page._speed.value = "fourfold"
+        thread = threading.Thread(target=page.run, args=(stopped.is_set,))
+        thread.start()
+        try:
+            yield session, server, page
+        finally:
+            stopped.set()
+            thread.join(60)
+    assert not thread.is_alive()
+    session.env.close()
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_show_me_turns_failure_into_success(name):
+    """A measured task is shown: the policy fails on it, explores it, adapts, and succeeds."""
+    run = load_run(Path(name))
+    learner, tried = find_opening(run, run.learners)
+    assert tried[0].turns
+    assert learner == ("maml" if name == "reach" else "latent")  # latent never fails in Reach
+    with playing(run.policies[learner], tried[0].task, tried) as (session, server, _):
+        tab = Tab(server)
+        wait_for(lambda: len(session.outcomes[BEFORE]) > 0)
+        assert not session.outcomes[BEFORE][-1].success
+        assert tried[0].name in tab.text
+        placed = tab.moves["adapted"]  # once, and hidden
+        wait_for(lambda: len(session.outcomes[BEFORE]) > 1)
+        assert tab.moves["adapted"] == placed
+        tab.set("Show me")
+        wait_for(lambda: session.adapted is not None and session.outcomes[ADAPTED])
+        before, after = (outcomes[0] for outcomes in session.outcomes)
+        assert (before.success, after.success) == (False, True)
+        assert session.adapted.num_episodes == 5
+        wait_for(lambda: before.words in tab.text and after.words in tab.text)
+        moves = Counter(tab.moves)
+        wait_for(lambda: tab.moves["adapted"] > moves["adapted"] + 20)
+        assert tab.moves["before"] > moves["before"]
+        tab.close()
+
+
+@pytest.mark.usefixtures("brisk")
+def test_buttons_in_any_order_leave_nothing_hanging(run):
+    policy = run.trained.policies["latent"]
+    tried = try_tasks(policy)
+    with playing(policy, tried=tried) as (session, server, _):
+        tab, other = Tab(server), Tab(server)
+        rng = np.random.default_rng(0)
+        labels = ["Show me", "Adapt to 1 more trial", "Forget", "Surprise me"]
+        for label in ["Show me", "Show me", "Forget", "Surprise me", *rng.choice(labels, 20)]:
+            (tab if rng.random() < 0.5 else other).set(str(label))
+            tab.set("worth trying", tried[rng.integers(len(tried))].label)
+            other.set("puck mass [kg]", float(rng.uniform(0.2, 2.0)))
+            for box in ("pause", "contact forces", "dark"):
+                other.set(box, bool(rng.random() < 0.3))
+            time.sleep(float(rng.uniform(0.0, 0.1)))
+        other.close()  # in the middle of it
+        tab.set("Show me")  # which ends a pause
+        wait_for(lambda: session.adapted and session.num_waiting == 0 and session.outcomes[ADAPTED])
+        tab.close()
+        wait_for(lambda: not server.get_clients())
+        number = session._num_shown
+        started_s = time.process_time()
+        time.sleep(1.0)
+        assert session._num_shown <= number + 1  # nobody looks: it rests
+        assert time.process_time() - started_s < 0.5
+        late = Tab(server)
+        wait_for(lambda: session._num_shown > number + 1)  # and goes on
+        late.close()
+
+
+def test_tasks_worth_trying_are_shown_as_they_are_measured():
+    policy = load_run(Path("carry")).policies["latent"]
+    tried = try_tasks(policy, seed=5)
+    assert len({each.name for each in tried}) == len(tried)
+    for each in (tried[0], tried[len(tried) // 2]):
+        session = PlaySession(policy, seed=5)
+        session.adapt_to(1)  # what was before does not matter
+        session.begin_task(each.task)
+        session.demonstrate()
+        while session.num_waiting:
+            session.advance()
+        for _ in range(2):
+            run_episode(session)
+        shares = [np.mean([one.success for one in ended]) for ended in session.outcomes]
+        assert shares == [each.before, each.after]
+        returns = [np.mean([one.return_ for one in ended]) for ended in session.outcomes]
+        assert returns[1] - returns[0] == pytest.approx(each.gain, abs=1e-4)
+        session.env.close()
+
+
+def test_a_task_is_refused_in_a_note(run):
+    with playing(run.trained.policies["maml"]) as (session, server, page):
+        page._commands.put(lambda: session.env.distribution.with_values({"mass": [1.0]}))
+        tab = Tab(server)
+        wait_for(lambda: "no task parameter" in tab.text)
+        tab.close()
 
 
 # The server.

@@ -1,0 +1,1 @@
+"""A policy at work in the browser: its session, its scene, its page and the server."""
