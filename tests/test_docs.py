@@ -350,7 +350,7 @@ def test_the_documentation_is_light():
         ["git", "ls-files", "-z", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")
     sizes = {name: (ROOT / name).stat().st_size for name in files if (ROOT / name).is_file()}
-    assert sum(sizes.values()) <= 7_000_000
+    assert sum(sizes.values()) <= 5_000_000
     assert len(sizes) <= 220
     for name in (name for name in sizes if name.endswith(".webp")):
         assert sizes[name] <= 400_000
