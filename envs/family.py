@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -158,6 +159,12 @@ class TaskFamily:
     def control_step_s(cls) -> float:
         """Return the duration of a control step."""
         return cls.substeps * cls.timestep_s
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first sentence of the family's module, which describes the task."""
+        line = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
+        return line.partition(": ")[2] or line
 
     def _sensor(self, name: str) -> np.ndarray:
         """Return a live view of a sensor, (num_envs, its numbers)."""

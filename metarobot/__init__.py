@@ -45,33 +45,51 @@ if TYPE_CHECKING:
         Episodes,
         Evaluation,
         Run,
+        compare,
         evaluate,
+        explain,
+        export,
+        list_families,
         load_policy,
         load_run,
+        play,
         register_algorithm,
         render,
+        resume,
         train,
     )
     from metarobot.envs import register_family
+    from metarobot.reporting.film import Film
 
 __all__ = [
     "AdaptablePolicy",
     "Episodes",
     "Evaluation",
+    "Film",
     "Run",
     "__version__",
+    "compare",
     "envs",
     "evaluate",
+    "explain",
+    "export",
+    "list_families",
     "load_policy",
     "load_run",
+    "play",
     "register_algorithm",
     "register_family",
     "render",
+    "resume",
     "train",
 ]
 
 
-_ELSEWHERE = {"envs": "metarobot.envs", "register_family": "metarobot.envs.registration"}
+_ELSEWHERE = {
+    "Film": "metarobot.reporting.film",
+    "envs": "metarobot.envs",
+    "register_family": "metarobot.envs.registration",
+}
 """Modules of the public names that are not in `metarobot.api`."""
 
 

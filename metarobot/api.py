@@ -8,24 +8,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
 from metarobot.adaptation.run import Run
 from metarobot.algorithms import (
+    ALGORITHMS,
     STANDARD_ALGORITHMS,
     algorithm_class,
+    configure,
     option_readers,
     register_algorithm,
     require_readers,
 )
-from metarobot.config import COMMON_NAMES, RunConfig, find_preset, require_known
-from metarobot.console import StageDisplay, listen_for_stop, make_console, print_line, say
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.algorithms.base import make_policy
+from metarobot.config import (
+    COMMON_NAMES,
+    RunConfig,
+    TrainConfig,
+    find_preset,
+    require_known,
+)
+from metarobot.console import (
+    InterruptedCommandError,
+    StageDisplay,
+    listen_for_stop,
+    make_console,
+    print_line,
+    say,
+)
+from metarobot.envs import find_family, short_names
+from metarobot.envs.checks import require_integer
+from metarobot.evaluation.protocol import COMPARISON, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
-from metarobot.machine import float32_by_default, prepare
+from metarobot.machine import choose_num_threads, float32_by_default, prepare, require_opengl
+from metarobot.options import EvaluateOptions, ExplainOptions, RenderOptions, TrainOptions
 from metarobot.rollout.episodes import Episodes
 from metarobot.training import load as training_load
 from metarobot.training.load import (
@@ -38,22 +57,29 @@ from metarobot.training.load import (
 from metarobot.training.progress import TrainingDisplay
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from metarobot.evaluation.explain import Explanation
     from metarobot.evaluation.protocol import ExplanationConfig
-    from metarobot.options import EvaluateOptions, TrainOptions
-    from metarobot.reporting.film_config import GridSize, RenderConfig
-    from metarobot.reporting.films import RenderedAdaptation, RenderedGrid
+    from metarobot.reporting.film import Film
+    from metarobot.reporting.film_config import RenderConfig
 
 __all__ = [
     "AdaptablePolicy",
     "Episodes",
     "Evaluation",
     "Run",
+    "compare",
     "evaluate",
+    "explain",
+    "export",
+    "list_families",
     "load_policy",
     "load_run",
+    "play",
     "register_algorithm",
     "render",
+    "resume",
     "train",
 ]
 
@@ -119,13 +145,29 @@ def train(
     return load_run(folder)
 
 
-def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ...]:
-    """Resume a run, as ``metarobot train --resume`` does, and show the progress.
+@float32_by_default()
+def resume(
+    folder: str | Path,
+    *,
+    algorithms: Sequence[str] = (),
+    total_steps: int | None = None,
+    num_threads: int | None = None,
+    expected: RunConfig | None = None,
+    wandb: bool = False,
+) -> tuple[str, ...]:
+    """Resume a run exactly, as ``metarobot train --resume`` does, and show the progress.
+
+    Example::
+
+        mr.resume("runs/grip-seed0", total_steps=2_000_000)
 
     Args:
         folder: The run's folder.
+        algorithms: Algorithms to add to the run, trained with its configuration.
+        total_steps: New budget of control steps of every algorithm, at least the present one.
+        num_threads: Threads from now on, 0 for every processor; those of the run when None.
+        expected: Configuration that the run must have; its own when None.
         wandb: Log every metric to Weights & Biases as well.
-        **values: Other arguments of `resume_run`.
 
     Returns:
         The algorithms that this call finished.
@@ -135,12 +177,21 @@ def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ..
     """
     from metarobot.training.run import resume_run
 
+    folder = Path(folder)
     prepare()
     with (
         join_workers() as workers,
         TrainingDisplay(wandb=folder if wandb else None) as display,
     ):
-        return resume_run(folder, display, workers=workers, **values)
+        return resume_run(
+            folder,
+            display,
+            expected=expected,
+            algorithms=algorithms,
+            total_steps=total_steps,
+            num_threads=num_threads,
+            workers=workers,
+        )
 
 
 def _with_fields(
@@ -199,7 +250,7 @@ def load_policy(
         OSError: It is missing or cannot be read.
         ValueError: It is damaged, or holds no such policy.
     """
-    return choose_policy(Path(path), algorithm, best=best, quiet=True)
+    return choose_policy(path, algorithm, best=best, quiet=True)
 
 
 @float32_by_default()
@@ -246,6 +297,7 @@ def evaluate(
 
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     trained = [_trained(run, best) for run in several]
+    require_known(options, EvaluateOptions.__annotations__, "option")
     require_alike(trained)
     trained = [find_scene(run, scene) for run in trained]
     for run in trained:
@@ -265,45 +317,228 @@ def evaluate(
         )
 
 
-@float32_by_default()
+@overload
 def render(
-    policy: AdaptablePolicy,
+    shown: AdaptablePolicy,
     out: str | Path,
     *,
     task: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> float:
-    """Film one episode of a policy in its family's simulation, without action noise.
+) -> Film: ...
+
+
+@overload
+def render(
+    shown: Run | str | Path,
+    out: str | Path,
+    *,
+    task: Mapping[str, float] | None = None,
+    grid: tuple[int, int] | None = None,
+    grid_parameters: Sequence[str] = (),
+    best: bool = False,
+    variant: str | None = None,
+    scene: Path | None = None,
+    config: RenderConfig | None = None,
+    **options: Unpack[RenderOptions],
+) -> Film: ...
+
+
+@float32_by_default()
+def render(
+    shown: AdaptablePolicy | Run | str | Path,
+    out: str | Path,
+    *,
+    task: Mapping[str, float] | None = None,
+    grid: tuple[int, int] | None = None,
+    grid_parameters: Sequence[str] = (),
+    best: bool = False,
+    variant: str | None = None,
+    scene: Path | None = None,
+    config: RenderConfig | None = None,
+    **options: Any,
+) -> Film:
+    """Film a policy, or a run before and after adaptation: ``metarobot render``.
+
+    A notebook shows the film.
 
     Example::
 
-        mr.render(adapted, "after.mp4", task={"payload_kg": 2.0})
+        mr.render(adapted, "after.mp4", task={"block_mass_kg": 1.5})
+        mr.render("grip", "adaptation.mp4", task={"block_mass_kg": 1.5}, adaptation_episodes=(5,))
+        mr.render("grip", "grid.mp4", grid=(3, 3))
 
     Args:
-        policy: A trained or an adapted policy.
+        shown: A trained or an adapted policy, which is filmed in one episode without action noise;
+            or a run, its folder, or the name of a run of the package.
         out: File to write, ending in .mp4, .webp or .gif.
         task: Task parameters, in the units of their names; those not named are nominal. Without
-            it the nominal task is filmed, not the task that the policy was adapted to.
-        seed: Seed of the start.
-
-    Returns:
-        The return of the episode.
+            it, the nominal task of a policy is filmed, not the task that it was adapted to; of a
+            run, a task is drawn.
+        grid: Columns and rows of a grid of tasks, of a run.
+        grid_parameters: Task parameters of the columns and of the rows; those of the heat map if
+            not given.
+        best: Of a folder, take the policies with the best smoothed return in training.
+        variant: As of `evaluate`, and so is ``scene``; of a run.
+        scene: Place of the run's scene, if it has moved.
+        config: Settings of the film of a run; the defaults when None.
+        **options: Of a policy the ``seed`` of the start; of a run the fields of ``RenderConfig``,
+            such as ``adaptation_episodes``.
 
     Raises:
-        ValueError: The file ends otherwise, the family does not allow the task, or ffmpeg failed.
+        ValueError: The file ends otherwise, the run cannot be read, the family does not allow the
+            task, or ffmpeg failed.
         OpenGLError: This machine cannot render.
     """
-    from metarobot.reporting.films import render_policy
-    from metarobot.reporting.video import require_film_name
+    from metarobot.reporting.film_config import GridSize
+    from metarobot.reporting.film_config import RenderConfig as Config
+    from metarobot.reporting.films import render_adaptation, render_grid, render_policy
+    from metarobot.reporting.video import VideoError, require_film_name
 
-    require_film_name(Path(out))
+    out = Path(out)
+    require_film_name(out)
     prepare()
-    return render_policy(policy, Path(out), task, seed)
+    if out.parent.exists():  # else it is made
+        require_writable(out)
+    try:
+        if isinstance(shown, AdaptablePolicy):
+            require_known(options, ("seed",), "option for the film of a policy")
+            return render_policy(shown, out, task, **options)
+        require_known(options, RenderOptions.__annotations__, "option")
+        settings = replace(config or Config(), **options)
+        found, _ = _open(shown, settings.algorithm, best=best, scene=scene)
+        require_opengl()
+        measured = choose_variant(found, variant)
+        with StageDisplay() as stages:
+            if grid is None:
+                return render_adaptation(found, out, settings, task, measured, progress=stages)
+            columns, rows = grid
+            size = GridSize(columns=columns, rows=rows, parameters=tuple(grid_parameters))
+            return render_grid(found, out, size, settings, task, measured, progress=stages)
+    except VideoError as error:
+        raise ValueError(str(error)) from error
+
+
+@float32_by_default()
+def compare(
+    preset: str | RunConfig,
+    *,
+    out: str | Path,
+    algorithms: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2),
+    runs: str | Path | None = None,
+    jobs: int = 1,
+    cluster: str | None = None,
+    initial_policy: str | Path | None = None,
+    wandb: bool = False,
+    modules: Sequence[str] = (),
+    evaluation: EvaluationConfig = COMPARISON,
+    command: str = "",
+    **options: Unpack[TrainOptions],
+) -> Evaluation:
+    """Train algorithms with several seeds, and measure them alike: ``metarobot compare``.
+
+    Finished trainings and measurements are kept: the same call continues an interrupted comparison.
+
+    Example::
+
+        mr.compare("slide", out="results/slide", algorithms=["latent", "maml"], seeds=[0, 1])
+
+    Args:
+        preset: As of `train`.
+        out: Folder for the numbers, pictures and the report.
+        algorithms: Algorithms to train; by default all.
+        seeds: Training seeds.
+        runs: Folder for the run folders, one per seed; ``out`` when None.
+        jobs: Trainings at the same time. More than one start processes, which import the caller's
+            script: guard it by ``if __name__ == "__main__":``.
+        cluster: Address of a dask scheduler whose workers train instead.
+        initial_policy: As of `train`, and so is ``wandb``.
+        wandb: Log every metric to Weights & Biases as well.
+        modules: Modules of yours that register what is trained, for other processes to import.
+        evaluation: Extent of the measurement.
+        command: Command line that reproduces the report.
+        **options: As of `train`, without ``seed``.
+
+    Raises:
+        ValueError: A name or a number is not allowed, or a training has failed.
+    """
+    from metarobot.evaluation.evaluate import require_memory
+    from metarobot.evaluation.references import measured_names
+    from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
+    from metarobot.training.jobs import Training, run_trainings, workers
+    from metarobot.training.run import plan_seeds, write_plan
+
+    names, out = tuple(dict.fromkeys(algorithms)) or tuple(ALGORITHMS), Path(out)
+    require_integer("jobs", jobs, 1, 1000)
+    config = _with_fields(preset, names, options)
+    if not config.num_threads and cluster is None:
+        config = replace(config, num_threads=max(1, choose_num_threads() // jobs))
+    prepare()
+    prepare_evaluation(out, keep_scores=True)  # before training, which takes hours
+    configs = [configure(config, name) for name in names]
+    require_memory(evaluation, configs)
+    if evaluation.rewards == "hidden":
+        measured_names(_untrained(configs), evaluation)
+    folder = out if runs is None else Path(runs)
+    begin = None if initial_policy is None else Path(initial_policy)
+    plans = plan_seeds(config, names, seeds, folder, begin)
+    trainings = [
+        Training(
+            config=replace(each, num_threads=config.num_threads),
+            run=plan.folder,
+            wandb=wandb,
+            here=Path.cwd(),
+            modules=modules,
+        )
+        for plan in plans
+        for each in plan.trainings
+        if each.algorithm in names
+    ]
+    for plan in plans:
+        write_plan(plan)
+    with StageDisplay() as stages:
+        if trainings:
+            try:
+                with workers(jobs, cluster) as (submit, stop):
+                    run_trainings(trainings, submit, stop, stages)
+            except InterruptedCommandError as error:
+                way_on = "the same command goes on with it"
+                raise InterruptedCommandError(error.signal_number, way_on) from None
+        trained = [load_run(plan.folder).trained for plan in plans]
+        require_alike(trained)
+        return evaluate_to_folder(
+            trained,
+            out,
+            evaluation,
+            variant=choose_variant(trained[0], None),
+            commands=[command] if command else [],
+            keep_scores=True,
+            progress=stages,
+        )
+
+
+def _untrained(configs: Sequence[TrainConfig]) -> TrainedRun:
+    """Return the run of a seed before training, without parameters."""
+    policies = {each.algorithm: TrainedPolicy(make_policy(each), {}, each) for each in configs}
+    return TrainedRun(seed=configs[0].seed, env_id=configs[0].env_id, policies=policies)
 
 
 def _trained(run: Run | str | Path, best: bool) -> TrainedRun:
     """Return a run that is there, or read it from its folder."""
     return (run if isinstance(run, Run) else load_run(run, best=best)).trained
+
+
+def _open(
+    run: Run | str | Path,
+    algorithm: str | None,
+    *,
+    best: bool,
+    scene: Path | None,
+    adapts: bool = True,
+) -> tuple[TrainedRun, str]:
+    """Return a run with its scene, and the algorithm that `choose_learner` chooses."""
+    found = find_scene(_trained(run, best), scene)
+    return found, choose_learner(found, algorithm, adapts=adapts)
 
 
 def choose_learner(
@@ -330,8 +565,13 @@ def choose_learner(
     return name
 
 
+def _is_policy_file(place: Run | str | Path) -> bool:
+    """Return whether a place is the file of a policy, not a run."""
+    return not isinstance(place, Run) and Path(place).suffix == SUFFIX and not Path(place).is_dir()
+
+
 def choose_policy(
-    path: Path,
+    place: Run | str | Path,
     named: str | None = None,
     *,
     best: bool = False,
@@ -344,97 +584,58 @@ def choose_policy(
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, or holds no such policy.
     """
-    if path.suffix != SUFFIX or path.is_dir():
-        run = load_run(path, best=best)
+    if isinstance(place, Run) or not _is_policy_file(place):
+        run = place if isinstance(place, Run) else load_run(place, best=best)
         return run[choose_learner(run.trained, named, adapts=adapts, quiet=quiet)]
     if best:
-        raise ValueError(f"{path} holds one policy: best goes with a run's folder")
-    policy = load_policy_file(path)
+        raise ValueError(f"{place} holds one policy: best goes with a run's folder")
+    policy = load_policy_file(Path(place))
     if named not in (None, policy.config.algorithm):
         held = policy.config.algorithm
-        raise ValueError(f"{path} holds a policy of {held} alone: {named} needs a run")
+        raise ValueError(f"{place} holds a policy of {held} alone: {named} needs a run")
     return policy
 
 
-def film(
-    run: Path,
-    out: Path,
-    *,
-    config: RenderConfig,
-    task: Mapping[str, float] | None = None,
-    grid: GridSize | None = None,
-    best: bool = False,
-    variant: str | None = None,
-    scene: Path | None = None,
-) -> RenderedAdaptation | RenderedGrid:
-    """Film a task before and after adaptation, or a grid of tasks: ``metarobot render``.
-
-    Args:
-        run: Run folder, or the name of a run of the package.
-        out: File to write, ending in .mp4, .webp or .gif.
-        config: Settings of the film.
-        task: Task parameters to set; a task is drawn if None.
-        grid: Number of tasks, and their parameters; None for one task.
-        best: As of `load`.
-        variant: As of `evaluate`, and so is ``scene``.
-        scene: Place of the run's scene, if it has moved.
-
-    Raises:
-        OpenGLError: This machine cannot render.
-        ValueError: The run cannot be read, the family does not allow the task, or ffmpeg failed.
-    """
-    from metarobot.machine import require_opengl
-    from metarobot.reporting.films import render_adaptation, render_grid
-    from metarobot.reporting.video import VideoError, require_film_name
-
-    require_film_name(out)
-    prepare()
-    if out.parent.exists():  # else it is made
-        require_writable(out)
-    found = find_scene(_trained(run, best), scene)
-    require_opengl()
-    choose_learner(found, config.algorithm)
-    shown = choose_variant(found, variant)
-    try:
-        with StageDisplay() as stages:
-            if grid is None:
-                return render_adaptation(found, out, config, task, shown, progress=stages)
-            return render_grid(found, out, grid, config, task, shown, progress=stages)
-    except VideoError as error:
-        raise ValueError(str(error)) from error
-
-
+@float32_by_default()
 def explain(
-    run: Path,
-    out: Path,
+    run: Run | str | Path,
+    out: str | Path,
     *,
-    config: ExplanationConfig,
     algorithm: str | None = None,
     best: bool = False,
     scene: Path | None = None,
     task: Mapping[str, float] | None = None,
+    config: ExplanationConfig | None = None,
     command: str = "",
+    **options: Unpack[ExplainOptions],
 ) -> Explanation:
     """Measure how adaptation depends on the task and changes behaviour: ``metarobot explain``.
 
+    Example::
+
+        mr.explain("grip", "results/explained", task={"block_mass_kg": 1.5}, num_tasks=50)
+
     Args:
-        run: Run folder, or the name of a run of the package.
+        run: A run, its folder, or the name of a run of the package.
         out: Folder for the numbers, the pictures and the page.
-        config: Sizes of the measurement.
         algorithm: Algorithm that adapts; the first if None.
-        best: As of `load`.
+        best: Of a folder, take the policies with the best smoothed return in training.
         scene: Place of the run's scene, if it has moved.
         task: One task to look at more closely.
+        config: Extent of the measurement; the defaults when None.
         command: Command line that reproduces the page.
+        **options: Fields of ``ExplanationConfig``, such as ``num_tasks``.
 
     Raises:
         ValueError: The run cannot be read, or the family does not allow the task.
     """
+    from metarobot.evaluation.protocol import ExplanationConfig as Config
     from metarobot.reporting.explanation import explain_to_folder
 
     prepare()
-    found = find_scene(_trained(run, best), scene)
-    name = choose_learner(found, algorithm)
+    require_known(options, ExplainOptions.__annotations__, "option")
+    settings = replace(config or Config(), **options)
+    found, name = _open(run, algorithm, best=best, scene=scene)
     console = make_console()
 
     def answer(sentences: Sequence[str]) -> None:
@@ -443,14 +644,22 @@ def explain(
 
     with StageDisplay(console) as stages:
         return explain_to_folder(
-            found, name, out, config, task=task, command=command, progress=stages, answer=answer
+            found,
+            name,
+            Path(out),
+            settings,
+            task=task,
+            command=command,
+            progress=stages,
+            answer=answer,
         )
 
 
+@float32_by_default()
 def play(
-    run: Path,
+    run: Run | str | Path,
     *,
-    port: int,
+    port: int = 8741,
     algorithm: str | None = None,
     best: bool = False,
     task: Mapping[str, float] | None = None,
@@ -461,10 +670,10 @@ def play(
     """Play with a policy in the browser until Ctrl-C: ``metarobot play``.
 
     Args:
-        run: Run folder, or the name of a run of the package.
+        run: A run, its folder, or the name of a run of the package.
         port: TCP port on the loopback address; 0 takes any that is free.
         algorithm: Algorithm whose policy acts; the first that adapts if None.
-        best: As of `load`.
+        best: Of a folder, take the policies with the best smoothed return in training.
         task: Initial values of the sliders; by default one that the policy fails on before
             adapting and not after, as measured at the start.
         variant: As of `evaluate`, and so is ``scene``.
@@ -481,8 +690,7 @@ def play(
 
     prepare()
     console = make_console()
-    found = find_scene(_trained(run, best), scene)
-    name = choose_learner(found, algorithm, adapts=False)
+    found, name = _open(run, algorithm, best=best, scene=scene, adapts=False)
     shown = choose_variant(found, variant)
     with serve(port) as server, listen_for_stop() as request:
         options: dict[str, Any] = {"variant": shown, "seed": seed}
@@ -507,23 +715,26 @@ def play(
 
 
 def export(
-    run: Path,
-    out: Path,
+    shown: AdaptablePolicy | Run | str | Path,
+    out: str | Path,
     *,
-    format: Literal["sb3", "onnx"],
     algorithm: str | None = None,
     best: bool = False,
     overwrite: bool = False,
 ) -> str:
     """Write a policy as an ONNX file or a PPO model: ``metarobot export``.
 
+    Example::
+
+        mr.export(adapted, "adapted.onnx")
+
     Args:
-        run: Run folder, the name of a run of the package, or the file of an adapted policy.
-        out: File to write.
-        format: An ONNX file, for every policy, or a PPO model of Stable-Baselines3.
+        shown: A policy; or a run, its folder, the name of a run of the package, or the file of an
+            adapted policy.
+        out: File to write: .onnx, for every policy, or .zip for a PPO model of Stable-Baselines3.
         algorithm: Algorithm whose policy is written; if None maml for PPO, else the first that
             adapts.
-        best: As of `load`.
+        best: Of a folder, take the policy with the best smoothed return in training.
         overwrite: Replace a file that is there already.
 
     Returns:
@@ -534,19 +745,54 @@ def export(
     """
     from metarobot.adaptation.onnx import export_onnx, require_onnx
 
-    if format == "onnx":
+    out = Path(out)
+    if out.suffix not in (".onnx", ".zip"):
+        raise ValueError(f"out must end in .onnx, or in .zip for a PPO model, got {out}")
+    is_onnx = out.suffix == ".onnx"
+    if is_onnx:
         require_onnx()
     prepare()
     require_writable(out)
     if not overwrite:
         require_absent(out)
-    is_run = run.suffix != ".safetensors" or run.is_dir()
-    named = algorithm or ("maml" if format == "sb3" and is_run else None)
-    policy = choose_policy(run, named, best=best)
-    if format == "onnx":
+    if isinstance(shown, AdaptablePolicy):
+        policy = shown
+    elif is_onnx or _is_policy_file(shown):
+        policy = choose_policy(shown, algorithm, best=best)
+    else:
+        policy = choose_policy(shown, algorithm or "maml", best=best)
+    if is_onnx:
         export_onnx(policy, out, overwrite=overwrite)
     else:
         from metarobot.sb3 import export_ppo  # Stable-Baselines3 takes seconds to import
 
         export_ppo(TrainedPolicy(policy.policy, policy.params, policy.config), out)
     return policy.config.algorithm
+
+
+def list_families() -> pd.DataFrame:
+    """Return the task families: what the robot does, what changes, and which policies are there.
+
+    Example::
+
+        mr.list_families()
+
+    Returns:
+        A table by the name of the family, as `train` takes it: ``env_id`` for ``gymnasium.make``,
+        ``task`` in a sentence, ``parameters`` that change from task to task, and the algorithms of
+        the ``policies`` that come with the package.
+    """
+    import pandas as pd
+
+    rows = {}
+    for name, env_id in short_names().items():
+        family = find_family(env_id)
+        rows[name] = {
+            "env_id": env_id,
+            "task": family.summary()[0].upper() + family.summary()[1:],
+            "parameters": ", ".join(family.distribution.names),
+            "policies": ", ".join(
+                each for each in ALGORITHMS if (training_load.FOLDER / name / each).is_dir()
+            ),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("family")

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from metarobot.notebook import NotebookView, in_notebook
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -65,7 +67,9 @@ def make_console() -> Console:
     console = Console(highlight=False, quiet=quiet)
     if console.is_terminal:
         return console
-    return Console(highlight=False, width=_PIPE_WIDTH, quiet=quiet)
+    # In a notebook lines are text too; its streams say that they are terminals.
+    plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False}
+    return Console(highlight=False, width=_PIPE_WIDTH, quiet=quiet, **plain)
 
 
 def make_table(headings: Iterable[str], rows: Iterable[Sequence[str]], console: Console) -> Table:
@@ -104,28 +108,38 @@ class StageDisplay:
         self._console = console or make_console()
         self._stage = ""
         self._progress: Any = None
+        self._view: NotebookView | None = None
 
     def __enter__(self) -> Self:
-        """Show a bar, if there is a terminal."""
-        if self._console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        """Show a bar, if there is a terminal or a notebook."""
+        in_terminal = self._console.is_terminal
+        if not in_terminal and (self._console.quiet or not in_notebook()):
+            return self
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-            name = TextColumn("{task.description}", markup=False)
-            columns = (name, BarColumn(), TimeElapsedColumn())
-            self._progress = Progress(*columns, console=self._console, transient=True)
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._bar = self._progress.add_task("", total=1.0)
+        if in_terminal:
             self._progress.start()
-            self._bar = self._progress.add_task("", total=1.0)
+        else:
+            self._view = NotebookView(self._progress.get_renderable)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Remove the bar."""
-        if self._progress is not None:
+        """Remove the bar; in a notebook it stays as it is."""
+        if self._view is not None:
+            self._view.stop()
+        elif self._progress is not None:
             self._progress.stop()
 
     def __call__(self, stage: str, share: float) -> None:
         """Show the stage and the share of all the work that is done, 0 to 1."""
         if self._progress is not None:
             self._progress.update(self._bar, description=printable(stage), completed=share)
+            if self._view is not None:
+                self._view.refresh()
         elif stage != self._stage:
             print_line(self._console, f"{share:4.0%}  {stage}")
         self._stage = stage

@@ -29,7 +29,7 @@ from shared import (
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
-from metarobot.cli.list import episode_text, summary
+from metarobot.cli.list import episode_text
 from metarobot.config import PRESETS
 from metarobot.console import StageDisplay
 from metarobot.envs import find_family
@@ -239,7 +239,7 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
     return "\n\n".join(
         (
             f"# {family_title(evaluation.family)}",
-            f"{summary(family)[0].upper()}{summary(family)[1:]} {episode_text(family)}.",
+            f"{family.summary()[0].upper()}{family.summary()[1:]} {episode_text(family)}.",
             "```sh\n"
             f"metarobot render {preset}\n"
             f"metarobot adapt {preset} --episodes 5 --out adapted.safetensors\n"

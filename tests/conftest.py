@@ -1,8 +1,5 @@
 """What the tests share: a quiet MuJoCo, one torch thread, small environments, a working OpenGL."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
@@ -67,21 +64,6 @@ def _rough_bootstrap(*data, **options):
 
 
 _BOOTSTRAP = scipy.stats.bootstrap
-
-
-@pytest.fixture
-def trainings_here(monkeypatch):
-    """Let `metarobot compare` train in a thread of this process: others start in seconds."""
-
-    from metarobot.cli.compare import train_job
-
-    @contextmanager
-    def here(jobs, cluster):
-        stop = threading.Event()
-        with ThreadPoolExecutor(jobs) as threads:
-            yield lambda training: threads.submit(train_job, training, stop), stop
-
-    monkeypatch.setattr("metarobot.cli.compare.workers", here)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
 from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
+from metarobot.console import StageDisplay
 from metarobot.envs import FAMILIES
 from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show
 from metarobot.io import (
@@ -36,6 +37,7 @@ from metarobot.io import (
     save_tensors,
     typed,
 )
+from metarobot.notebook import html_table, in_notebook
 from metarobot.policies import (
     Distribution,
     GaussianPolicy,
@@ -84,6 +86,19 @@ class AdaptablePolicy:
     def __repr__(self) -> str:
         trained = f"{self.config.algorithm} on {self.config.env_id}, seed {self.config.seed}"
         return f"AdaptablePolicy({trained}, adapted to {self.num_episodes} episodes)"
+
+    def _repr_html_(self) -> str:
+        config, interface = self.config, self.interface
+        variant = f", {config.variant.name}" if config.variant else ""
+        rows = [
+            ("family", f"{config.env_id}{variant}"),
+            ("training seed", str(config.seed)),
+            ("adaptation episodes so far", str(self.num_episodes)),
+            ("observation elements", str(len(interface.observation_low))),
+            ("action elements", str(interface.action_size)),
+            ("control steps of an episode", str(interface.horizon)),
+        ]
+        return html_table(f"Policy of {config.algorithm}", (), rows)
 
     @cached_property
     def policy(self) -> GaussianPolicy:
@@ -335,21 +350,27 @@ class EpisodeDisplay:
     def __init__(self, total: int, *, shown: bool) -> None:
         self._total, self._shown = total, shown and sys.stderr is not None
         self._done, self._written_s = 0, float("-inf")
+        self._bar = StageDisplay().__enter__() if shown and in_notebook() else None
 
     def close(self) -> None:
         """End the line that is written over."""
-        if self._shown and self._done and sys.stderr.isatty():
+        if self._bar is not None:
+            self._bar.__exit__()
+        elif self._shown and self._done and sys.stderr.isatty():
             print(file=sys.stderr)
 
     def add(self, returns: np.ndarray) -> None:
         """Count episodes that have ended, by their returns."""
         self._done += len(returns)
+        earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
+        line = f"adapting: episode {self._done} of {self._total}{earned}"
+        if self._bar is not None:
+            self._bar(line, self._done / self._total)
+            return
         now, last = time.monotonic(), self._done == self._total
         if not self._shown or (not last and now - self._written_s < PLAIN_INTERVAL_S):
             return
         self._written_s = now
-        earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
-        line = f"adapting: episode {self._done} of {self._total}{earned}"
         live = sys.stderr.isatty()
         print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
+from metarobot.console import printable
 from metarobot.envs import find_family
+from metarobot.notebook import html_table
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 
@@ -44,6 +46,21 @@ class Run(Mapping[str, AdaptablePolicy]):
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        run, headings = self.trained, ("policy", "adapts", "trained with", "state")
+        rows = [
+            (
+                name,
+                "yes" if name in run.learners else "no",
+                f"{trained.config.total_steps:,} control steps",
+                "trained" if trained.finished else "interrupted",
+            )
+            for name, trained in run.policies.items()
+        ]
+        variant = f", {run.variant.name}" if run.variant else ""
+        title = f"Run of {run.env_id}{variant}, seed {run.seed}: {printable(str(run.path))}"
+        return html_table(title, headings, rows)
 
 
 def as_adaptable(trained: TrainedPolicy) -> AdaptablePolicy:

@@ -22,6 +22,7 @@ from metarobot.machine import OpenGLError, require_opengl
 from metarobot.reporting.films import CHOSEN, film_chosen_task, render_adaptation
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.report import PRODUCTS, REPORT_FILE, Demonstration, evaluate_to_folder
+from metarobot.reporting.style import png_bytes
 from metarobot.reporting.video import VideoError
 from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import FOLDER, load_run
@@ -118,7 +119,7 @@ def show_shipped(
     print_line(console, f"First, the {name} policies that come with the package, trained in full:")
     for sentence in where_they_hold(measured):
         print_line(console, f"  {sentence}")
-    folder.write(SHIPPED_HEAT_MAP, heat_map(measured))
+    folder.write(SHIPPED_HEAT_MAP, png_bytes(heat_map(measured)))
     print_line(console, f"  heat map: {out / SHIPPED_HEAT_MAP}")
     run, path = load_run(FOLDER / name), out / SHIPPED_VIDEO
     filmed = film_if_possible(lambda: render_adaptation(run, path, task=task, note=CHOSEN), console)

@@ -42,6 +42,6 @@ def run(arguments: list[str], prog: str) -> int:
         raise ValueError(
             f"--out must end in {_SUFFIXES[kind]} for --format {kind}, got {options.out}"
         )
-    algorithm = export(**arguments_of(options, format=kind))
+    algorithm = export(options.run, **arguments_of(options, "run", "format"))
     print_line(make_console(), f"exported {algorithm}: {options.out}")
     return OK

@@ -84,7 +84,7 @@ def find_env_id(name: str) -> str:
 def print_family(env_id: str, console: Console) -> None:
     """Print a task family: tables on a terminal, aligned plain columns in a pipe."""
     family = find_family(env_id)
-    print_line(console, f"{env_id}  {summary(family)}", style="bold")
+    print_line(console, f"{env_id}  {family.summary()}", style="bold")
     action = ", ".join(family.action_elements)
     print_line(console, f"{episode_text(family)}, action: {action}", style="dim")
     headings = ("task parameter", "unit", "nominal", "trained on", "held-out gaps")
@@ -98,13 +98,6 @@ def print_family(env_id: str, console: Console) -> None:
     headings = ("observation", "quantity", "unit", "range")
     console.print(make_table(headings, elements, console))
     console.print()
-
-
-def summary(family: type[TaskVectorEnv]) -> str:
-    """Return the first sentence of a family's module, which describes the task."""
-    module = __import__(family.__module__, fromlist=["__doc__"])
-    first_line = (module.__doc__ or "").strip().partition("\n")[0]
-    return first_line.partition(": ")[2] or first_line
 
 
 def episode_text(family: type[TaskVectorEnv]) -> str:

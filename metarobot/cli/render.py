@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarobot.api import film
+from metarobot.api import render
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import OutsideOptions, RunArgument, arguments_of, parse, parse_task
 from metarobot.console import make_console, print_line
-from metarobot.reporting.film_config import GridSize, RenderConfig
-from metarobot.reporting.films import RenderedAdaptation
+from metarobot.reporting.film_config import RenderConfig
 from metarobot.reporting.style import after_episodes
 
 
@@ -51,17 +49,17 @@ class Options(OutsideOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Film an adaptation, or a grid of them, and print the returns."""
     options = parse(Options, arguments, prog)
-    task, grid = parse_task(options.task), parse_grid(options.grid, options.grid_parameters)
-    shown = film(**arguments_of(options, "grid_parameters", task=task, grid=grid))
-    if isinstance(shown, RenderedAdaptation):
-        values = ", ".join(f"{name} {value:.3g}" for name, value in shown.task.items())
-        returns = " -> ".join(f"{value:z.2f}" for value in shown.returns)
+    task, grid = parse_task(options.task), parse_grid(options.grid)
+    film = render(options.run, **arguments_of(options, "run", task=task, grid=grid))
+    if grid is None:
+        values = ", ".join(f"{name} {value:.3g}" for name, value in film.tasks[0].items())
+        returns = " -> ".join(f"{value:z.2f}" for value in film.returns.values())
         lines = [f"{values}: return {returns}"]
     else:
         lines = [
-            f"{after_episodes(number)}: {shown.successes[number]} of {shown.num_tasks} tasks "
+            f"{after_episodes(number)}: {film.successes[number]} of {len(film.tasks)} tasks "
             f"succeed, mean return {value:z.2f}"
-            for number, value in shown.returns.items()
+            for number, value in film.returns.items()
         ]
     console = make_console()
     for line in (*lines, f"video: {options.out}"):
@@ -69,7 +67,7 @@ def run(arguments: list[str], prog: str) -> int:
     return OK
 
 
-def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:
+def parse_grid(size: str | None) -> tuple[int, int] | None:
     """Parse COLUMNSxROWS; None if it was not given."""
     if size is None:
         return None
@@ -77,4 +75,4 @@ def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:
     if not found:
         raise ValueError(f"--grid takes COLUMNSxROWS such as 3x3, got {size!r}")
     columns, rows = map(int, found.groups())
-    return GridSize(columns=columns, rows=rows, parameters=tuple(parameters))
+    return columns, rows

@@ -143,6 +143,15 @@ def _require_increasing(name: str, numbers: Any) -> None:
         )
 
 
+COMPARISON = EvaluationConfig(
+    num_tasks=40,
+    untrained=tuple(name for name in UNTRAINED if name != "identification"),
+    heat_map=False,
+)
+"""Extent of the evaluation of a comparison of algorithms; identification simulates much more than
+the other references."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExplanationConfig:
     """Extent of an explanation."""

@@ -20,7 +20,7 @@ from metarobot.diagnosis.life import LifeConfig
 from metarobot.diagnosis.recordings import Channel
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.report import data_url, page_templates
+from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import (
     ADAPTING_COLOURS,
     FAINT,
@@ -35,6 +35,7 @@ from metarobot.reporting.style import (
     percent,
     png_bytes,
 )
+from metarobot.reporting.video import data_url
 
 MOST_LABELS = 24
 """Most labels of a confusion matrix."""

@@ -28,7 +28,7 @@ from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.io import Folder, json_bytes, rounded
 from metarobot.reporting.figures import place
-from metarobot.reporting.report import data_url, page_templates
+from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
     FAINT,
@@ -50,6 +50,7 @@ from metarobot.reporting.style import (
     write_heading,
     write_title,
 )
+from metarobot.reporting.video import data_url
 from metarobot.training.load import TrainedRun
 
 PAGE_FILE = "explanation.html"

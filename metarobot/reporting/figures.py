@@ -55,7 +55,7 @@ _CLOSEST = 0.075
 _SUCCESS_LIMITS = (-0.07, 1.1)
 
 
-def adaptation_curve(evaluation: Evaluation) -> bytes:
+def adaptation_curve(evaluation: Evaluation) -> Figure:
     """Draw return and success of test episodes, over the number of adaptation episodes.
 
     Bands are 95 % bootstrap intervals, thin grey lines the references, percentages the fraction of
@@ -96,7 +96,7 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
         )
         _draw_panels(evaluation, grid, rows)
         _write_words(evaluation, figure, names, height_px)
-        return png_bytes(figure)
+        return figure
 
 
 def _height_px(row: PanelRow, num_policies: int) -> int:
@@ -377,7 +377,7 @@ class TrainingCurve:
                 )
 
 
-def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
+def training_curve(curves: Sequence[TrainingCurve]) -> Figure:
     """Draw the return against simulation steps, a panel for each algorithm that adapts.
 
     A thin line is a seed, the thick one their mean, dashed before adapting. The references are thin
@@ -415,7 +415,7 @@ def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
             axes.set_visible(place < len(shown))
             axes.tick_params(labelbottom=place + num_columns >= len(shown))
         _write_training_words(figure, height_px, names)
-        return png_bytes(figure)
+        return figure
 
 
 def _draw_training(axes: Axes, name: str, curves: Sequence[TrainingCurve], colour: str) -> None:
@@ -475,12 +475,17 @@ class Picture(NamedTuple):
 
     name: str
     """Name of its file, without the ending."""
-    draw: Callable[[Evaluation, Sequence[TrainingCurve]], bytes | None]
-    """Evaluation and training curves -> PNG; None without data."""
+    draw: Callable[[Evaluation, Sequence[TrainingCurve]], Figure | None]
+    """Function of the evaluation and its training curves; None without data."""
     heading: str = ""
     """Empty if the report does not show it."""
     alt: str = ""
     caption: str = ""
+
+    def png(self, evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> bytes | None:
+        """Return the content of its file, None without data."""
+        figure = self.draw(evaluation, curves)
+        return figure and png_bytes(figure)
 
 
 PICTURES = (

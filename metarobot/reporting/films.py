@@ -37,6 +37,7 @@ from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.machine import OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
+from metarobot.reporting.film import Film
 from metarobot.reporting.film_config import GridSize, RenderConfig
 from metarobot.reporting.style import after_episodes, family_title, in_unit, split_title
 from metarobot.reporting.video import (
@@ -83,27 +84,7 @@ def silent(stage: str, share: float) -> None:
 
 
 @dataclass(frozen=True)
-class RenderedAdaptation:
-    """Results of a video."""
-
-    task: dict[str, float]
-    returns: tuple[float, ...]
-    """Return before adapting, and after each number of adaptation episodes."""
-
-
-@dataclass
-class RenderedGrid:
-    """Results of a grid film."""
-
-    num_tasks: int
-    returns: dict[int, float] = field(default_factory=dict)
-    """Mean return by adaptation episodes."""
-    successes: dict[int, int] = field(default_factory=dict)
-    """Tasks that succeed, likewise."""
-
-
-@dataclass(frozen=True)
-class Film:
+class PosterFilm:
     """A film for a page."""
 
     mp4: bytes
@@ -115,7 +96,7 @@ class Film:
 class WorstFilms:
     """Films of the worst tasks."""
 
-    films: Mapping[int, Film] = field(default_factory=dict)
+    films: Mapping[int, PosterFilm] = field(default_factory=dict)
     """Films by index in `Evaluation.worst_tasks`."""
     problem: str = ""
     """Reason for missing films, in one line."""
@@ -130,7 +111,7 @@ def render_adaptation(
     *,
     note: str = "",
     progress: Progress = silent,
-) -> RenderedAdaptation:
+) -> Film:
     """Film one task before and after adapting, without action noise and from the same start.
 
     Args:
@@ -141,9 +122,6 @@ def render_adaptation(
         variant: Variant to film; None for the family itself.
         note: Note on the task, written beside it.
         progress: Called with a stage and the share of the work done.
-
-    Returns:
-        The task and the returns.
 
     Raises:
         RunError: The run does not hold the algorithm.
@@ -161,8 +139,21 @@ def render_adaptation(
     )
     progress(f"writing {path.name}", _DRAWN)
     write_film(frames, path, fps)
-    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
-    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
+    return _film_of(
+        path, tasks, {number: [clip] for number, clip in zip(adapted, clips, strict=True)}
+    )
+
+
+def _film_of(path: Path, tasks: Tasks, clips: Mapping[int, Sequence[Clip]]) -> Film:
+    """Return a film that was written, from the clips of its tasks by adaptation episodes."""
+    return Film(
+        path=path,
+        tasks=tuple(tasks.to_dicts()),
+        returns={
+            n: float(np.mean([np.sum(clip.rewards) for clip in own])) for n, own in clips.items()
+        },
+        successes={number: sum(clip.success for clip in own) for number, own in clips.items()},
+    )
 
 
 def _film(
@@ -221,7 +212,7 @@ def render_grid(
     variant: Variant | None = None,
     *,
     progress: Progress = silent,
-) -> RenderedGrid:
+) -> Film:
     """Film a grid of tasks before and after adapting, without noise and all from the same start.
 
     Args:
@@ -247,7 +238,7 @@ def render_grid(
     names = [parameter_words(each.name, each.unit) for each in axes]
     parts = [f"{where}: {name}" for where, name in zip(("across", "upwards"), names, strict=False)]
     parts += describe_task(task, _units(measured))
-    shown = RenderedGrid(len(tasks))
+    filmed: dict[int, Sequence[Clip]] = {}
     progress("adapting", 0.0)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
     with open_camera(trained.config, path, size.columns, config, variant, size.rows) as camera:
@@ -272,14 +263,13 @@ def render_grid(
                     colour = BLUE if note == PLACES[-1] else ORANGE
                     clip = camera.film(trained, _rows(params, row), start, caption)
                     clips.append(replace(clip, note=note, colour=colour))
-                shown.returns[number] = float(np.mean([sum(clip.rewards) for clip in clips]))
-                shown.successes[number] = sum(clip.success for clip in clips)
+                filmed[number] = [replace(clip, frames=()) for clip in clips]
                 title = f"{camera.title}, {after_episodes(number)}"
                 words = Words(title=title, parts=[*parts, *camera.force_words()])
                 yield from camera.compose(clips, words, size.columns)
 
         write_film(frames(), path, camera.fps)
-    return shown
+    return _film_of(path, tasks, filmed)
 
 
 def _grid_axes(
@@ -333,8 +323,8 @@ def render_policy(
     path: Path,
     task: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> float:
-    """Film one episode of a policy, without action noise; return the episode's return.
+) -> Film:
+    """Film one episode of a policy, without action noise.
 
     Args:
         policy: A trained or an adapted policy.
@@ -350,9 +340,9 @@ def render_policy(
     distribution = (variant or find_family(policy.config.env_id)).distribution
     tasks = choose_task(distribution, config, task) if task else distribution.nominal()
     stages = {"the policy at work": policy.task_params}
-    (clip,), frames, fps = _film(policy, path, tasks, stages, config, variant)
+    clips, frames, fps = _film(policy, path, tasks, stages, config, variant)
     write_film(frames, path, fps)
-    return float(np.sum(clip.rewards))
+    return _film_of(path, tasks, {policy.num_episodes: clips})
 
 
 def film_chosen_task(run: TrainedRun, path: Path) -> str:
@@ -413,7 +403,7 @@ def film_worst_tasks(
     harmed = [place for place in own if tasks[place].harmed]
     lowest = [place for place in own if not tasks[place].harmed]
     by_turns = [p for p in chain.from_iterable(zip_longest(harmed, lowest)) if p is not None]
-    films: dict[int, Film] = {}
+    films: dict[int, PosterFilm] = {}
     known: dict[tuple[int, str], tuple[TaskSet, dict[int, Params]]] = {}
     try:
         if by_turns:
@@ -446,11 +436,11 @@ def film_worst_tasks(
     return WorstFilms(films)
 
 
-def _with_poster(frames: Sequence[Frame], fps: float) -> Film:
+def _with_poster(frames: Sequence[Frame], fps: float) -> PosterFilm:
     end, buffer = Image.fromarray(frames[-1]), BytesIO()
     size = _POSTER_WIDTH_PX, round(end.height * _POSTER_WIDTH_PX / end.width)
     end.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
-    return Film(mp4_bytes(frames, fps), buffer.getvalue())
+    return PosterFilm(mp4_bytes(frames, fps), buffer.getvalue())
 
 
 def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:

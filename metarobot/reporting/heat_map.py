@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -35,7 +36,6 @@ from metarobot.reporting.style import (
     parameter_label,
     parameter_words,
     percent,
-    png_bytes,
     value_words,
     write_title,
 )
@@ -55,7 +55,7 @@ _BETWEEN = 0.1
 """Room between two maps, in widths of a map."""
 
 
-def heat_map(evaluation: Evaluation) -> bytes:
+def heat_map(evaluation: Evaluation) -> Figure:
     """Draw the return over two task parameters, one panel an algorithm, one scale.
 
     The box is the training range, the hatched bands in it are held out of training, the red line
@@ -111,7 +111,7 @@ def heat_map(evaluation: Evaluation) -> bytes:
             "Box: training range, hatched bands in it held out. "
             "Red line: half of the episodes succeed.",
         )
-        return png_bytes(figure)
+        return figure
 
 
 def _rows(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[list[GridMap]]:

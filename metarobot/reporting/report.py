@@ -5,7 +5,6 @@ The report is one HTML file that needs no network, no server and no scripts.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from metarobot.evaluation.table import Evaluation, describe_settings
 from metarobot.io import Folder, read_file
 from metarobot.machine import choose_num_threads, provenance
 from metarobot.reporting.figures import PICTURES, TrainingCurve
+from metarobot.reporting.film import MOST_SHOWN_BYTES
 from metarobot.reporting.films import WorstFilms, film_worst_tasks
 from metarobot.reporting.heat_map import page_heat_map
 from metarobot.reporting.style import evaluation_title
@@ -33,7 +33,7 @@ from metarobot.reporting.tables import (
     worst_tables,
     worst_words,
 )
-from metarobot.reporting.video import is_playable
+from metarobot.reporting.video import data_url, is_playable
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
 
@@ -46,8 +46,6 @@ PRODUCTS = (
 """Files of an evaluation besides the report."""
 SCORES = "scores"
 """Folder of score files, if they are kept."""
-MAX_VIDEO_BYTES = 64 * 2**20
-"""Largest film that a report embeds, in bytes."""
 NO_FILMS = WorstFilms()
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
@@ -131,7 +129,7 @@ def evaluate_to_folder(
         OSError: The folder cannot be written to, or the video cannot be read. The folder then holds
             one evaluation: the old one, or the new one, possibly without its report.
     """
-    film = None if video is None else read_file(video, MAX_VIDEO_BYTES)
+    film = None if video is None else read_file(video, MOST_SHOWN_BYTES)
     if film is not None and not is_playable(film):
         raise ValueError(f"{video} is not an MP4 that browsers can play")
     curves = [curve for run in runs for curve in _curves(run)]
@@ -141,7 +139,7 @@ def evaluate_to_folder(
     if num_films:
         progress("films", 1.0)
     worst = film_worst_tasks(runs, evaluation, variant, num_films)
-    pictures = {each.name: each.draw(evaluation, curves) for each in PICTURES}
+    pictures = {each.name: each.png(evaluation, curves) for each in PICTURES}
     origin = Origin(commands=tuple(commands), facts=facts)
     report = render_report(evaluation, pictures, film, origin, worst, demonstration)
     table = evaluation.to_dataframe()
@@ -298,13 +296,4 @@ def page_templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-
-
-def data_url(data: bytes | None, media_type: str) -> str | None:
-    """Return a file as a data URL; None without a file."""
-    return (
-        None
-        if data is None
-        else f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
     )

@@ -201,18 +201,18 @@ def percent_interval(bounds: Interval | None) -> str:
 
 def make_figure(height_px: int) -> Figure:
     """Return a figure for display 900 pixels wide: 100 pixels per inch, stored at twice that."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from metarobot.reporting.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(9.0, height_px / 100), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return NotebookFigure(figsize=(9.0, height_px / 100), dpi=_DPI, facecolor="white")
 
 
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as the content of a PNG file with a palette of 256 colours."""
+    import matplotlib.style
+
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
+    with matplotlib.style.context(["default", STYLE]):  # whatever the caller has set
+        figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
     return with_palette(content.getvalue())
 
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Row, WorstTask
+from metarobot.notebook import html_table
 from metarobot.reporting.style import (
     Cell,
     after_blocks,
     after_episodes,
     algorithm_title,
+    evaluation_title,
     interval,
     number,
     parameter_label,
@@ -60,6 +62,25 @@ class Table(NamedTuple):
     groups: Sequence[Group]
     kinds: Sequence[str] = ()
     """The CSS classes of all columns but the first; those of numbers if not given."""
+
+
+def overview_html(evaluation: Evaluation) -> str:
+    """Return a small table as HTML: success and return of every policy on every split."""
+    few, rows = evaluation.headline or 0, []
+    for name in (policy.algorithm for policy in evaluation.policies):
+        stages = {0: algorithm_title(name)}
+        if name in evaluation.learners:
+            stages = {n: f"{algorithm_title(name)}, {after_episodes(n)}" for n in (0, few)}
+        for episodes, label in stages.items():
+            found = [evaluation.after(name, split, episodes) for split in evaluation.splits]
+            cells = [row and f"{percent(row.success.value)}, {_return(row)}" for row in found]
+            rows.append((label, *(cell or number(None) for cell in cells)))
+    headings = ("policy", *(split_title(evaluation, split) for split in evaluation.splits))
+    return html_table(f"{evaluation_title(evaluation)}: success, mean return", headings, rows)
+
+
+def _return(row: Row) -> str:
+    return number(row.return_mean.value)
 
 
 def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -> list[Table]:

@@ -7,6 +7,7 @@ there is no font file to find.
 
 from __future__ import annotations
 
+import base64
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -319,6 +320,15 @@ def mp4_bytes(frames: Iterable[Frame], fps: float) -> bytes:
     if not is_playable(content):
         raise VideoError(f"ffmpeg did not finish the film, perhaps for want of room in {folder}")
     return content
+
+
+def data_url(data: bytes | None, media_type: str) -> str | None:
+    """Return a file as a data URL; None without a file."""
+    return (
+        None
+        if data is None
+        else f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+    )
 
 
 def is_playable(data: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE
+from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, RANDOM
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import (
     NEARLY_ALL,
@@ -28,6 +28,7 @@ from metarobot.evaluation.table import (
 from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,
+    evaluation_title,
     in_unit,
     interval,
     number,
@@ -69,6 +70,44 @@ def verdicts(evaluation: Evaluation) -> list[str]:
         if entry.split in chosen and (rows := evaluation.curves.get((name, entry.split)))
     ]
     return sentences or _without_headroom(evaluation)
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return the result in a few lines: the best policy of each split, and where it fails.
+
+    A policy wins if the interval of its mean return lies above those of all others. The oracle,
+    which observes the task, and random actions are named beside them.
+    """
+    few = evaluation.headline or 0
+    lines, best = list[str](), set[str]()
+    for split in evaluation.splits:
+        found = {
+            policy.algorithm: row
+            for policy in evaluation.policies
+            for row in [evaluation.after(policy.algorithm, split, few if policy.adapts else 0)]
+            if row and policy.algorithm != RANDOM
+        }
+        oracle = found.pop(ORACLE, None)
+        if not found:
+            continue
+        first = max(found.values(), key=lambda row: row.return_mean.value)
+        equal = [r for r in found.values() if r.return_mean.high >= first.return_mean.low]
+        others = [row for row in found.values() if row not in equal]
+        others.sort(key=lambda row: -row.success.value)
+        best |= {row.algorithm for row in equal}
+        names = " and ".join(map(_success, equal))
+        parts = [f"{names} {'wins' if len(equal) == 1 else 'are equally good'}"]
+        parts += [", ".join(map(_success, others))] if others else []
+        parts += [f"upper bound: {_success(oracle)}"] if oracle else []
+        lines.append(f"- {split_tasks(evaluation, split)}: {'; '.join(parts)}")
+    lines += [f"- {sentence}" for name, sentence in _held(evaluation).items() if name in best]
+    lines += [f"- {special}" for special in [conditions(evaluation)] if special]
+    stage = f" {after_episodes(few)}" if few else ""
+    return "\n".join([f"{evaluation_title(evaluation)}, success{stage}:", *lines])
+
+
+def _success(row: Row) -> str:
+    return f"{algorithm_title(row.algorithm)} {percent(row.success.value)}"
 
 
 def conditions(evaluation: Evaluation) -> str:
@@ -214,15 +253,20 @@ def where_they_hold(evaluation: Evaluation) -> list[str]:
     Args:
         evaluation: The evaluation; without a heat map there are no sentences.
     """
+    return [*_held(evaluation).values()]
+
+
+def _held(evaluation: Evaluation) -> dict[str, str]:
+    """Return a sentence for each learner with a map after the headline number of episodes."""
     heat_map = evaluation.heat_map
     if heat_map is None or not all(map(_in_training, (heat_map.x, heat_map.y))):
-        return []  # no map, or one so coarse that it skips the training range
-    sentences = []
-    for name in evaluation.learners:
-        maps = [m for m in heat_map.maps if m.algorithm == name and m.adaptation_episodes]
-        at_headline = [m for m in maps if m.adaptation_episodes == heat_map.headline]
-        sentences += [_sentence(heat_map, each) for each in at_headline]
-    return sentences
+        return {}  # no map, or one so coarse that it skips the training range
+    return {
+        name: _sentence(heat_map, each)
+        for name in evaluation.learners
+        for each in heat_map.maps
+        if each.algorithm == name and each.adaptation_episodes == heat_map.headline
+    }
 
 
 def _sentence(heat_map: HeatMap, drawn: GridMap) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from metarobot.config import TrainConfig
 from metarobot.console import InterruptedCommandError, is_first_process, make_console, print_line
+from metarobot.notebook import NotebookView, in_notebook
 
 if TYPE_CHECKING:  # reading a run imports no trainer
     from metarobot.training.trainer import Metrics
@@ -131,6 +132,7 @@ class TrainingDisplay:
         self._interval_s, self._stopped = interval_s, stopped
         self._printed_s, self._printed_steps = float("-inf"), 0
         self._live: Live | None = None
+        self._view: NotebookView | None = None
         self._run = wandb if is_first_process() else None
         self._wandb: Any = None
         self._tracked: Any = None
@@ -141,16 +143,20 @@ class TrainingDisplay:
                 raise ValueError("--wandb needs `pip install 'metarobot[wandb]'`") from error
 
     def __enter__(self) -> Self:
-        """Show the table, if there is a terminal."""
+        """Show the table, if there is a terminal or a notebook."""
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._table, console=self._console)
             self._live.start()
+        elif in_notebook() and not self._console.quiet:
+            self._view = NotebookView(self._table)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Stop the table; end the run on Weights & Biases if training was interrupted."""
         if self._live is not None:
             self._live.stop()
+        if self._view is not None:
+            self._view.stop()
         if self._tracked is not None:
             self._tracked.finish()
 
@@ -184,6 +190,8 @@ class TrainingDisplay:
                 f"{row.name}: iteration {metrics['time/iteration']:.0f} was rejected, the task "
                 f"{values} gave numbers that are not finite: look at the family there",
             )
+        if self._view is not None:
+            self._view.refresh()
         if self._is_due():
             self._print_line()
         if self._tracked is not None:
@@ -195,19 +203,25 @@ class TrainingDisplay:
         """Show the share of the work after meta-training that is done, 0 to 1."""
         row = self._current
         row.finish_share = share
+        if self._view is not None:
+            self._view.refresh()
         if self._is_due():
             self._printed_s = time.monotonic()
             print_line(self._console, f"{row.name}: meta-trained, the rest is {share:.0%} done")
 
     def end(self) -> None:
         """End an algorithm, when its budget is spent."""
-        if self._live is None and self._current.steps > self._printed_steps:
+        if self._is_plain and self._current.steps > self._printed_steps:
             self._print_line()
         if self._tracked is not None:
             self._tracked = self._tracked.finish()
 
+    @property
+    def _is_plain(self) -> bool:
+        return self._live is None and self._view is None
+
     def _is_due(self) -> bool:
-        return self._live is None and time.monotonic() - self._printed_s >= self._interval_s
+        return self._is_plain and time.monotonic() - self._printed_s >= self._interval_s
 
     def _print_line(self) -> None:
         self._printed_s, self._printed_steps = time.monotonic(), self._current.steps
@@ -215,7 +229,8 @@ class TrainingDisplay:
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)
-        headings = _HEADINGS if self._console.width >= _WIDE else _NARROW_HEADINGS
+        is_wide = self._view is None and self._console.width >= _WIDE
+        headings = _HEADINGS if is_wide else _NARROW_HEADINGS
         for heading in headings:
             left = heading == "algorithm"
             table.add_column(heading, justify="left" if left else "right", no_wrap=True)

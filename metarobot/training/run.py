@@ -231,6 +231,34 @@ def plan_new_run(
     return RunPlan(folder, configs, files, is_new=is_new, replaces=not is_new)
 
 
+def plan_seeds(
+    config: RunConfig,
+    algorithms: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    initial_policy: Path | None = None,
+) -> list[RunPlan]:
+    """Return the plan of the run of every seed, new or resumed: ``FOLDER/FAMILY-seedSEED``.
+
+    Raises:
+        ValueError: A seed is named twice, the memory does not suffice, or a run that is there has
+            another configuration.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be one or more, each once, got {show(list(seeds))}")
+    plans = []
+    for seed in seeds:
+        run = folder / f"{file_name(config.env_id)}-seed{seed}"
+        common = replace(config, seed=seed)
+        configs = [configure(common, name) for name in algorithms]
+        require_training_memory(configs)
+        if Folder(run).names():
+            plans.append(plan_resumed_run(run, common, algorithms))
+        else:
+            plans.append(plan_new_run(run, configs, initial_policy=initial_policy))
+    return plans
+
+
 def plan_resumed_run(
     folder: Path,
     expected: RunConfig | None = None,

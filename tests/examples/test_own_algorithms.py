@@ -55,7 +55,7 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-@pytest.mark.usefixtures("quick_pages", "trainings_here")
+@pytest.mark.usefixtures("quick_pages")
 def test_every_command_takes_them(working_folder, capfd):
     named = [f"own_algorithms:{name}" for name in OWN]
     sizes = ["--total-steps", "1", "--bias-factor", "2", *SIZES]

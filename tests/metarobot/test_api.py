@@ -1,11 +1,14 @@
 """The Python API, as the README shows it."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 import metarobot as mr
+from metarobot.evaluation.protocol import COMPARISON
 
 SIZES = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
 
@@ -32,12 +35,13 @@ def test_a_native_batch_is_a_robot_too():
 
 
 def test_every_public_name_is_there_and_says_how_it_is_used():
-    assert len(mr.__all__) <= 20
+    assert len(mr.__all__) <= 22
     assert set(mr.__all__) <= set(dir(mr))
     for name in set(mr.__all__) - {"__version__", "envs"}:
         assert getattr(mr, name).__doc__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        mr.nothing  # noqa: B018
+    for name in ("nothing", "load"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+            getattr(mr, name)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,15 @@ def test_every_public_name_is_there_and_says_how_it_is_used():
         (lambda: mr.train("slide", clip_ratio=0.1), "clip_ratio is read by maml_ppo, promp, none"),
         (lambda: mr.load_policy("slide", "promp"), "holds no promp, only maml, latent"),
         (lambda: mr.load_policy("slide.safetensors", best=True), "holds one policy: best goes"),
+        (
+            lambda: mr.evaluate("slide", out="x", num_task=1),
+            "unknown option 'num_task': nearest is",
+        ),
+        (lambda: mr.compare("slide", out="x", seeds=[1, 1], algorithms=["maml"]), "seeds must be"),
+        (lambda: mr.compare("slide", out="x", jobs=0), "jobs must be an integer in"),
+        (lambda: mr.render("slide", "film.mp4", slow=1), "unknown option 'slow': nearest is"),
+        (lambda: mr.explain("slide", "x", num_task=1), "unknown option 'num_task': nearest is"),
+        (lambda: mr.export("slide", "x.pt"), "out must end in .onnx, or in .zip"),
         (lambda: mr.render(None, "film.avi"), "must end in .mp4, .webp or .gif, got film.avi"),
     ],
 )
@@ -91,3 +104,31 @@ def test_floating_point_errors_that_raise_are_none_of_ours():
     with np.errstate(all="raise"):
         adapted = policy.adapt(gym.make("metarobot/Insert-v0"), episodes=5)
         adapted.act(np.zeros(len(policy.interface.observation_low)))
+
+
+@pytest.mark.usefixtures("quick_pages")
+def test_a_script_compares_with_no_guard_and_no_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = replace(
+        COMPARISON, num_tasks=2, adaptation_episodes=(1,), num_blocks=0, splits=("train",)
+    )
+    again = {"algorithms": ["maml"], "seeds": [0, 1], "evaluation": few, **SIZES}
+    found = mr.compare("slide", out="compared", **again)
+    assert found.seeds == (0, 1)
+    assert sorted(mr.load_run("compared/slide-seed1")) == ["maml"]
+    assert mr.compare("slide", out="compared", **again).rows == found.rows
+
+
+def test_the_families_are_a_table():
+    table = mr.list_families()
+    assert list(table.columns) == ["env_id", "task", "parameters", "policies"]
+    assert table.loc["grip"].tolist()[::2] == ["metarobot/Grip-v0", "block_mass_kg, pad_friction"]
+    for name, policies in table["policies"].items():
+        assert sorted(policies.split(", ")) == sorted(mr.load_run(name))
+
+
+def test_a_policy_and_a_run_are_exported_by_the_ending(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("stable_baselines3")
+    assert mr.export(mr.load_policy("slide", "maml"), tmp_path / "policy.onnx") == "maml"
+    assert mr.export(mr.load_run("slide"), tmp_path / "model.zip") == "maml"

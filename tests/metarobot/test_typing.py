@@ -13,9 +13,9 @@ from loading import ROOT
 from metarobot import options
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.config import RunConfig
-from metarobot.evaluation.explain import ExplanationConfig
-from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.films import RenderConfig
+from metarobot.envs import SceneRecord, Variant
+from metarobot.evaluation.protocol import EvaluationConfig, ExplanationConfig
+from metarobot.reporting.film_config import RenderConfig
 
 RIGHT = """
 import gymnasium as gym
@@ -26,6 +26,13 @@ policy: mr.AdaptablePolicy = mr.load_policy("grip", "latent")
 robot = gym.make("metarobot/Grip-v0")
 adapted = policy.adapt(robot, episodes=5)
 evaluation = mr.evaluate([run, "grip"], out="results", num_tasks=3, splits=("train",))
+film = mr.render("grip", "film.mp4", adaptation_episodes=(5,), grid=(3, 3))
+size = open(mr.render(adapted, "after.mp4", task={"block_mass_kg": 1.5}), "rb").read()
+mr.compare("grip", out="compared", seeds=[0, 1], total_steps=1000)
+mr.explain("grip", "explained", num_tasks=50)
+families: list[str] = list(mr.list_families().index)
+words: str = evaluation.summary()
+evaluation.plot_curve().savefig("curve.pdf")
 returns: float = evaluation.rows[0].return_mean.value
 mr.load_run("grip")["latent"].save("adapted.safetensors")
 """
@@ -50,7 +57,8 @@ mr.load_polici("grip", "latent")
     ],
 )
 def test_keywords_are_the_fields_of_the_configuration(keywords, config):
-    kinds = get_type_hints(config)
+    known = {"Variant": Variant, "SceneRecord": SceneRecord}  # which help waits not for
+    kinds = get_type_hints(config, localns=known)
     wanted: dict[str, Any] = {field.name: kinds[field.name] for field in fields(config)}
     if config is RunConfig:
         for name, readers in option_readers().items():

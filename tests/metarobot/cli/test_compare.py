@@ -47,7 +47,6 @@ def one_error_line(capfd):
     return error
 
 
-@pytest.mark.usefixtures("trainings_here")
 def test_what_is_trained_is_kept(tmp_path, capfd):
     assert main([*COMPARE, "--out", "out"]) == 0
     before = policies(tmp_path / "out")
@@ -75,7 +74,6 @@ def test_options_that_do_not_go_with_it_are_refused_in_one_line(option, said, ca
     assert said in one_error_line(capfd)
 
 
-@pytest.mark.usefixtures("trainings_here")
 def test_it_takes_the_options_of_a_training_and_hides_rewards(tmp_path):
     one = ["--algorithms", "maml", "latent", "--seeds", "1", "--total-steps", "1", *SIZES]
     options = ["--variant", "greasy_pads", "--discount", "0.5", "--inner-lr=0.2"]

@@ -165,7 +165,7 @@ def test_any_algorithm_that_adapts_is_filmed(trained, composed, tmp_path):
     clips = composed[0].clips
     captions = [clip.caption for clip in clips]
     assert captions == ["before adapting", "after 1 episode", "after 5 episodes"]
-    assert tuple(float(np.sum(clip.rewards)) for clip in clips) == result.returns
+    assert [float(np.sum(clip.rewards)) for clip in clips] == [*result.returns.values()]
 
 
 # A grid of tasks.
@@ -185,7 +185,7 @@ def test_the_grid_reaches_from_the_lowest_value_to_the_highest_row_by_row(run, c
     assert upper > lower == pytest.approx(friction.extrapolation[0][0], rel=1e-2)  # upwards
     assert (stage.columns, stage.words.title) == (3, "Grip, before adapting")
     assert list(stage.words.parts) == ["across: block mass", "upwards: pad friction"]
-    assert shown.num_tasks == len(stage.clips) == 6
+    assert len(shown.tasks) == len(stage.clips) == 6
     assert shown.returns[0] == pytest.approx(np.mean([sum(clip.rewards) for clip in stage.clips]))
 
 

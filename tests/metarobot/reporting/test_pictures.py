@@ -50,7 +50,7 @@ def made_up_curves() -> list[TrainingCurve]:
 
 
 DRAW = {
-    each.name: lambda evaluation, each=each: each.draw(evaluation, made_up_curves())
+    each.name: lambda evaluation, each=each: each.png(evaluation, made_up_curves())
     for each in PICTURES
 }
 
@@ -93,9 +93,9 @@ def test_a_palette_changes_no_flat_colour_and_no_pixel_by_much() -> None:
 
 
 def test_pictures_and_matplotlib_leave_each_other_alone(evaluation: Evaluation) -> None:
-    before, png = dict(matplotlib.rcParams), adaptation_curve(evaluation)
+    before, png = dict(matplotlib.rcParams), evaluation.plot_curve()._repr_png_()
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
-        assert adaptation_curve(evaluation) == png
+        assert evaluation.plot_curve()._repr_png_() == png
     heat_map.heat_map(evaluation)
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
@@ -114,7 +114,7 @@ def test_heat_map_survives_missing_numbers_and_algorithms(evaluation, monkeypatc
     equal = with_maps(evaluation, grid_map("maml", 0, np.full((5, 7), -1.0)))
     monkeypatch.setattr(plot_style, "_DPI", 50)
     for picture in (holes, equal):
-        assert len(heat_map.heat_map(picture)) > 1000
+        assert len(plot_style.png_bytes(heat_map.heat_map(picture))) > 1000
 
 
 def test_errors_name_what_is_wrong(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Conditions, Evaluation
-from metarobot.reporting.films import Film, WorstFilms
+from metarobot.reporting.films import PosterFilm, WorstFilms
 from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.tables import episode_tables
 from metarobot.reporting.words import conditions, verdicts
@@ -74,7 +74,7 @@ class Page(HTMLParser):
 def test_page_loads_nothing_and_holds_everything(
     evaluation: Evaluation, pictures: dict, tmp_path: Path
 ) -> None:
-    films = WorstFilms({1: Film(b"a film", b"its end")})
+    films = WorstFilms({1: PosterFilm(b"a film", b"its end")})
     html = render_report(evaluation, pictures, b"not really a video", ORIGIN, films)
     page = Page(html)
     assert page.open == []

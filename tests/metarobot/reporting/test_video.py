@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metarobot.cli.main import main
-from metarobot.reporting.report import MAX_VIDEO_BYTES
+from metarobot.reporting.film import MOST_SHOWN_BYTES
 from metarobot.reporting.video import (
     Clip,
     Words,
@@ -112,7 +112,7 @@ def test_a_film_plays_while_it_loads_and_other_files_are_none():
 
 def write_large(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(MAX_VIDEO_BYTES + 1)
+        file.truncate(MOST_SHOWN_BYTES + 1)
 
 
 INPUTS = {
