@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import pairwise
-from textwrap import dedent
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, get_args
 
 from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, nearest_name, show
@@ -213,9 +213,8 @@ def docstrings(cls: type) -> dict[str, str]:
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
-        (node,) = ast.parse(dedent(inspect.getsource(base))).body
-        body = node.body if isinstance(node, ast.ClassDef) else []
-        for statement, below in pairwise(body):
+        node = _classes(inspect.getfile(base)).get(base.__name__)
+        for statement, below in pairwise(node.body if node else ()):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)
@@ -224,6 +223,13 @@ def docstrings(cls: type) -> dict[str, str]:
             ):
                 found[statement.target.id] = " ".join(str(below.value.value).split())
     return found
+
+
+@cache
+def _classes(file: str) -> dict[str, ast.ClassDef]:
+    """Return the classes of a file, by name."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 MOST_SEED = 2**63 - 1

@@ -27,7 +27,6 @@ from typing import Annotated, Any, NamedTuple
 import changes
 import diagnosis
 import life
-import tyro
 import update_docs
 from PIL import Image
 from shared import RESULTS, check_names, replace_rows
@@ -35,7 +34,7 @@ from shared import RESULTS, check_names, replace_rows
 from metarobot.cli.compare import parse_compare
 from metarobot.cli.console import prepare
 from metarobot.cli.main import main as metarobot
-from metarobot.cli.parsing import parse
+from metarobot.cli.parsing import Argument, parse
 from metarobot.config import PRESETS
 from metarobot.console import StageDisplay
 from metarobot.envs import find_family
@@ -118,7 +117,7 @@ COMPARISONS = {
 class ReproduceCommand:
     """Reproduce the published tables; further options go to `metarobot compare`."""
 
-    steps: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    steps: Annotated[tuple[str, ...], Argument("STEP", positional=True)] = ()
     """Steps to take; all if none is named."""
     results: Path = RESULTS
     """Folder of FAMILY/FAMILY-seedSEED and the evaluations; made if missing."""

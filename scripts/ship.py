@@ -39,13 +39,15 @@ from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder, csv_table, json_bytes, parse_json
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.words import where_they_hold
-from metarobot.training.load import EVALUATION_FILE, FOLDER, TrainedRun, load_run
+from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run import complete_run
 from metarobot.training.run_folder import (
     CONFIG_FILE,
     CURVE_FILE,
     DONE_FILE,
+    EVALUATION_FILE,
+    FOLDER,
     POLICY_FILE,
     read_run,
 )

@@ -9,6 +9,7 @@ from loading import ROOT, load_script
 
 from metarobot.cli import parsing
 from metarobot.cli.compare import parse_compare
+from metarobot.cli.diagnose import COMMANDS as DIAGNOSE_COMMANDS
 from metarobot.cli.main import module_of
 from metarobot.cli.train import ResumeOptions, TrainOptions, parse_training
 
@@ -60,11 +61,15 @@ def parse_shell_command(command: str) -> bool:
         if name == "train" and options[0].startswith("-"):
             parsing.parse(ResumeOptions, options, "metarobot train")
         elif name == "train":
-            parse_training(TrainOptions, options, "metarobot train")
-        elif name == "--tyro-print-completion":
+            parse_training(TrainOptions, options, "metarobot train", ())
+        elif name == "--print-completion":
             assert options[0] in ("bash", "zsh", "fish")
         elif name == "compare":
             parse_compare(options, "metarobot compare")
+        elif name == "diagnose":
+            number = 2 if options[0] == "life" else 1
+            command = DIAGNOSE_COMMANDS[" ".join(options[:number])]
+            parsing.parse(command, options[number:], "metarobot diagnose")
         else:
             parsing.parse(module_of(name).Options, options, f"metarobot {name}")
         return True

@@ -8,21 +8,28 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from metarobot.adaptation.policy import AdaptablePolicy, require_suffix
-from metarobot.adaptation.robot import Robot
-from metarobot.api import choose_policy
 from metarobot.cli.console import OK, prepare
-from metarobot.cli.parsing import PolicyOptions, find_in_working_folder, parse, parse_task
+from metarobot.cli.parsing import (
+    PolicyOptions,
+    TaskArgument,
+    find_in_working_folder,
+    parse,
+    parse_task,
+)
 from metarobot.config import MOST_ADAPTATION_STEPS
 from metarobot.console import print_line, say
 from metarobot.envs import make_env
 from metarobot.envs.checks import require_integer
 from metarobot.io import require_writable
-from metarobot.rollout.episodes import Episodes
+
+if TYPE_CHECKING:
+    from metarobot.adaptation.policy import AdaptablePolicy
+    from metarobot.adaptation.robot import Robot
+    from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class Options(PolicyOptions):
     """Seed of the action noise, and of the robot's first reset."""
     env: str | None = None
     """Gymnasium id of the robot, as my_module:my/Robot-v0; by default the family's simulation."""
-    task: tuple[str, ...] = ()
+    task: TaskArgument = ()
     """Task of the family's simulation, as payload_kg=4; those not named are nominal."""
     variant: str | None = None
     """Variant of the family's simulation, such as late_network."""
@@ -62,6 +69,9 @@ class Options(PolicyOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Adapt a policy and save it."""
     options = parse(Options, arguments, prog)
+    from metarobot.adaptation.policy import require_suffix  # after help: it imports torch
+    from metarobot.api import choose_policy
+
     task = parse_task(options.task)
     require_suffix(options.out)
     require_integer("steps", options.steps, 1, MOST_ADAPTATION_STEPS)
@@ -73,7 +83,7 @@ def run(arguments: list[str], prog: str) -> int:
 
         require_recognisable(policy)
     robot = make_robot(policy, options.env, task, options.variant)
-    begun_with, ended = policy, list[Episodes]()
+    begun_with, ended = policy, list["Episodes"]()
     with closing(robot):
         try:
             for _ in range(options.steps):
@@ -102,6 +112,8 @@ def _keep(
 
     No file is replaced: it may be adapted to more episodes.
     """
+    from metarobot.rollout.episodes import Episodes
+
     place, number = out, count(1)
     while os.path.lexists(place):
         place = out.with_stem(f"{out.stem}-partial-{next(number)}")

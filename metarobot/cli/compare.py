@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metarobot.algorithms import ALGORITHMS
-from metarobot.api import compare
 from metarobot.cli.console import print_evaluation, shell_line
-from metarobot.cli.parsing import option_names, outside_modules
+from metarobot.cli.parsing import Parser, outside_modules
 from metarobot.cli.train import (
     TrainingOptions,
-    options_class,
     parse_training,
     require_algorithms,
+    training_parser,
 )
-from metarobot.envs import Split, file_name
 from metarobot.envs.checks import require_integers
+from metarobot.envs.registration import file_name
+from metarobot.envs.tasks import Split
 from metarobot.evaluation.protocol import (
     COMPARISON,
     ActionNoise,
@@ -104,19 +105,31 @@ class CompareOptions(TrainingOptions):
         return EvaluationConfig(num_tasks=self.test_tasks, seed=self.test_seed, **values)
 
 
-Options = options_class(CompareOptions, "", "seed")
+SHOWN = (
+    *("preset", "algorithms", "seeds", "total_steps", "out", "runs", "jobs", "cluster", "variant"),
+    *("num_tasks", "episodes_per_task", "test_tasks", "adaptation_episodes", "heat_map"),
+)
+"""Options that ``metarobot compare --help`` shows."""
+_WITHOUT = ("seed",)
 
 
-def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
-    """Parse the arguments of `metarobot compare`."""
-    return parse_training(CompareOptions, arguments, prog, "seed")
+def make_parser(prog: str) -> Parser:
+    """Return the parser with every option, for completion."""
+    return training_parser(CompareOptions, prog, "", SHOWN, _WITHOUT, everything=True)
+
+
+def parse_compare(arguments: Sequence[str], prog: str) -> tuple[CompareOptions, dict[str, Any]]:
+    """Parse the arguments of `metarobot compare`; as `parse_training`."""
+    return parse_training(CompareOptions, arguments, prog, SHOWN, _WITHOUT)
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Train the missing algorithms, and evaluate all."""
-    options = parse_compare(arguments, prog)
-    config = options.config(options.algorithms, option_names(arguments))
+    options, given = parse_compare(arguments, prog)
+    config = options.config(options.algorithms, given)
     out = options.out or Path("runs") / f"compare-{file_name(config.env_id)}"
+    from metarobot.api import compare  # after help and refusals, which do not wait for torch
+
     evaluation = compare(
         config,
         algorithms=options.algorithms,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
-
-from rich.console import Console
+from typing import TYPE_CHECKING, TypeVar
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
-from metarobot.api import train
 from metarobot.cli.console import prepare, print_evaluation
 from metarobot.cli.list import measured_of
 from metarobot.cli.parsing import parse
@@ -19,14 +16,12 @@ from metarobot.console import StageDisplay, print_line
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.io import Folder
 from metarobot.machine import OpenGLError, require_opengl
-from metarobot.reporting.films import CHOSEN, film_chosen_task, render_adaptation
-from metarobot.reporting.heat_map import heat_map
-from metarobot.reporting.report import PRODUCTS, REPORT_FILE, Demonstration, evaluate_to_folder
-from metarobot.reporting.style import png_bytes
-from metarobot.reporting.video import VideoError
-from metarobot.reporting.words import where_they_hold
-from metarobot.training.load import FOLDER, load_run
-from metarobot.training.run import require_free
+from metarobot.training.run_folder import FOLDER
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metarobot.reporting.report import Demonstration
 
 SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp4"
 Filmed = TypeVar("Filmed")
@@ -74,6 +69,12 @@ class Options:
 def run(arguments: list[str], prog: str) -> int:
     """Show trained policies of Grip, then train, evaluate, film and report on small ones."""
     options = parse(Options, arguments, prog)
+    # After help, which does not wait for torch.
+    from metarobot.api import train
+    from metarobot.reporting.films import film_chosen_task
+    from metarobot.reporting.report import PRODUCTS, REPORT_FILE, evaluate_to_folder
+    from metarobot.training.run import require_free
+
     console, out = prepare(), options.out
     training: RunConfig = replace(QUICK_TRAINING if options.quick else TRAINING, seed=options.seed)
     folder = Folder(out)
@@ -115,6 +116,13 @@ def show_shipped(
     Returns:
         Results and film, for a report.
     """
+    from metarobot.reporting.films import CHOSEN, render_adaptation
+    from metarobot.reporting.heat_map import heat_map
+    from metarobot.reporting.report import Demonstration
+    from metarobot.reporting.style import png_bytes
+    from metarobot.reporting.words import where_they_hold
+    from metarobot.training.load import load_run
+
     measured, folder = measured_of(name), Folder(out)
     print_line(console, f"First, the {name} policies that come with the package, trained in full:")
     for sentence in where_they_hold(measured):
@@ -130,6 +138,8 @@ def show_shipped(
 
 def film_if_possible(film: Callable[[], Filmed], console: Console) -> Filmed | None:
     """Film, or print the reason if this machine cannot, such as missing OpenGL."""
+    from metarobot.reporting.video import VideoError
+
     try:
         require_opengl()
         return film()

@@ -41,7 +41,7 @@ DEPENDENCIES = {
     "jinja2": ("jinja2", ""),
     "tensorboard": ("tensorboard", ""),
     "rich": ("rich", ""),
-    "tyro": ("tyro", ""),
+    "shtab": ("shtab", ""),
 }
 
 

@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from metarobot.api import evaluate
 from metarobot.cli.console import print_evaluation, shell_line
-from metarobot.cli.parsing import OutsideOptions, arguments_of, parse
+from metarobot.cli.parsing import Argument, OutsideOptions, arguments_of, parse
 from metarobot.envs.checks import require_integers
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.film_config import MOST_FILMS
@@ -20,7 +17,7 @@ from metarobot.reporting.film_config import MOST_FILMS
 class Options(OutsideOptions):
     """Measure adaptation on tasks never trained on, and write the report."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
+    runs: Annotated[tuple[Path, ...], Argument("RUN", positional=True)]
     """Run folders: several seeds of one task family."""
     out: Path
     """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
@@ -31,22 +28,23 @@ class Options(OutsideOptions):
     best: bool = False
     """Measure the policies with the best smoothed return in training instead of the last."""
     variant: str | None = None
-    """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list`
-    names. Runs trained on a variant are measured on it if not given; none is the family itself."""
+    """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list
+    FAMILY` names. Runs trained on a variant are measured on it if not given; none is the family
+    itself."""
     scene: Path | None = None
     """New place of the scene, if the runs were trained in one of yours that has moved."""
     config: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(robustness=True))
     """Sizes of the measurement."""
 
     def __post_init__(self) -> None:
-        """Refuse no run folder, and more films than a report holds."""
-        if not self.runs:
-            raise ValueError("name at least one run folder")
+        """Refuse more films than a report holds."""
         require_integers(self, {"films": (0, MOST_FILMS)})
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Evaluate runs."""
     options = parse(Options, arguments, prog)
+    from metarobot.api import evaluate  # after help, which does not wait for torch
+
     evaluation = evaluate(**arguments_of(options), command=shell_line(prog, arguments))
     return print_evaluation(evaluation, options.out)

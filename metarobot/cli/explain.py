@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarobot.api import explain
 from metarobot.cli.console import OK, shell_line
-from metarobot.cli.parsing import PolicyOptions, arguments_of, parse, parse_task
+from metarobot.cli.parsing import PolicyOptions, TaskArgument, arguments_of, parse, parse_task
 from metarobot.console import make_console, print_line
 from metarobot.evaluation.protocol import ExplanationConfig
-from metarobot.reporting.explanation import PAGE_FILE, sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +17,7 @@ class Options(PolicyOptions):
 
     out: Path
     """Folder for explanation.json, the pictures and explanation.html."""
-    task: tuple[str, ...] = ()
+    task: TaskArgument = ()
     """One task to explain in detail, as NAME=VALUE ...; other parameters are nominal."""
     scene: Path | None = None
     """New place of the scene, if the run was trained in one of yours that has moved."""
@@ -30,6 +28,9 @@ class Options(PolicyOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Measure the effects of adaptation, and write the page."""
     options = parse(Options, arguments, prog)
+    from metarobot.api import explain  # after help, which does not wait for torch
+    from metarobot.reporting.explanation import PAGE_FILE, sentences
+
     values = arguments_of(options, task=parse_task(options.task))
     explanation = explain(**values, command=shell_line(prog, arguments))
     console = make_console()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metarobot.api import export
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import PolicyOptions, arguments_of, parse
 from metarobot.console import make_console, print_line
@@ -42,6 +41,8 @@ def run(arguments: list[str], prog: str) -> int:
         raise ValueError(
             f"--out must end in {_SUFFIXES[kind]} for --format {kind}, got {options.out}"
         )
+    from metarobot.api import export  # after help, which does not wait for torch
+
     algorithm = export(options.run, **arguments_of(options, "run", "format"))
     print_line(make_console(), f"exported {algorithm}: {options.out}")
     return OK

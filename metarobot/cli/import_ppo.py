@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from metarobot.cli.console import OK, prepare
-from metarobot.cli.parsing import OutsideOptions, parse
+from metarobot.cli.parsing import Argument, OutsideOptions, parse
 from metarobot.console import print_line
 from metarobot.io import require_writable, write_file
-from metarobot.training.run_folder import policy_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +19,7 @@ class Options(OutsideOptions):
     Stable-Baselines3 unpickles the file, which can run any code: import only files that you trust.
     """
 
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.zip")]
+    model: Annotated[Path, Argument("FILE.zip", positional=True)]
     """File that PPO.save has written."""
     env_id: str
     """Task family that it was trained on, such as metarobot/Grip-v0."""
@@ -38,6 +35,7 @@ def run(arguments: list[str], prog: str) -> int:
     console = prepare()
     require_writable(options.out)
     from metarobot.sb3 import import_ppo  # Stable-Baselines3 takes seconds to import
+    from metarobot.training.run_folder import policy_bytes
 
     trained = import_ppo(options.model, options.env_id)
     write_file(options.out, policy_bytes(trained.config, trained.params, iteration=0))

@@ -1,21 +1,21 @@
 """The command line: run a command, and report its error in one line.
 
-A command is imported when it is called, so that ``metarobot --help`` does not wait for torch.
+A command is imported when it is called, and imports what it calls when it has read its options:
+help and refusals do not wait for torch.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import reduce
 from importlib import import_module
-from operator import or_
-from typing import Annotated, Any
+from typing import Any
 
 from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK
+from metarobot.cli.parsing import Parser
 from metarobot.console import (
     InterruptedCommandError,
     interrupted_by_signals,
@@ -26,7 +26,7 @@ from metarobot.console import (
 from metarobot.machine import VERSION, OpenGLError
 
 _HELP = ("help", "-h", "--help")
-_COMPLETION = "--tyro-print-completion"
+_COMPLETION = "--print-completion"
 
 _FIRST_PROCESS_TIMEOUT_S = 60.0
 """Time that other processes wait for the first one to report an input error, in seconds."""
@@ -131,26 +131,36 @@ COMMANDS = {
 
 
 def module_of(command: str) -> Any:
-    """Import the module of a command, which has `Options` and `run`."""
+    """Import the module of a command, which has `run`, and `Options` or `make_parser`."""
     return import_module(f"metarobot.cli.{'import_ppo' if command == 'import' else command}")
 
 
 def _print_completion(shell: list[str]) -> int:
-    """Print the script of a shell that completes every command; tyro writes it."""
-    import tyro
+    """Print the script of a shell that completes every command; shtab writes it."""
+    import shtab
 
-    from metarobot.cli.parsing import MARKERS
-
-    if shell not in (["bash"], ["zsh"], ["fish"]):
-        raise ValueError(f"{_COMPLETION} takes bash, zsh or fish, got {' '.join(shell)!r}")
-    named = [
-        Annotated[module_of(name).Options, tyro.conf.subcommand(name, description=meaning)]
-        for name, meaning in COMMANDS.items()
-    ]
-    everything: Any = reduce(or_, named)  # type: ignore[arg-type]
-    with suppress(SystemExit):
-        tyro.cli(everything, args=[_COMPLETION, *shell], prog="metarobot", config=MARKERS)
+    if len(shell) != 1 or shell[0] not in shtab.SUPPORTED_SHELLS:
+        raise ValueError(
+            f"{_COMPLETION} takes one of {', '.join(shtab.SUPPORTED_SHELLS)}, got "
+            f"{' '.join(shell)!r}"
+        )
+    everything = argparse.ArgumentParser("metarobot", allow_abbrev=False)
+    commands = everything.add_subparsers()
+    for name, meaning in COMMANDS.items():
+        parent = make_parser(name)
+        commands.add_parser(name, help=meaning, parents=[parent], add_help=False)
+    print(shtab.complete(everything, shell[0]))
     return OK
+
+
+def make_parser(command: str) -> Parser:
+    """Return the parser of a command, with every option."""
+    module, prog = module_of(command), f"metarobot {command}"
+    if hasattr(module, "make_parser"):
+        return module.make_parser(prog)
+    parser = Parser(prog, module.Options.__doc__)
+    parser.add(module.Options)
+    return parser
 
 
 def _help() -> str:

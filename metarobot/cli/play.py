@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarobot.api import play
 from metarobot.cli.console import OK
-from metarobot.cli.parsing import PolicyOptions, arguments_of, parse, parse_task
+from metarobot.cli.parsing import PolicyOptions, TaskArgument, arguments_of, parse, parse_task
 from metarobot.envs.checks import require_integers
 
 
@@ -17,12 +16,13 @@ class Options(PolicyOptions):
 
     port: int = 8741
     """TCP port of the page, on the loopback address; 0 takes any that is free."""
-    task: tuple[str, ...] = ()
+    task: TaskArgument = ()
     """Initial values of the sliders, as NAME=VALUE ...; others are nominal. By default a task on
     which the policy fails before adapting and succeeds after it, as measured at the start."""
     variant: str | None = None
-    """Play on a variant of the family: a .toml file, or the name of one that `metarobot list`
-    names. A run trained on a variant is played on it if not given; none is the family itself."""
+    """Play on a variant of the family: a .toml file, or the name of one that `metarobot list
+    FAMILY` names. A run trained on a variant is played on it if not given; none is the family
+    itself."""
     scene: Path | None = None
     """New place of the scene, if the run was trained in one of yours that has moved."""
     seed: int = 0
@@ -37,5 +37,7 @@ class Options(PolicyOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Play with a policy in the browser until Ctrl-C."""
     options = parse(Options, arguments, prog)
+    from metarobot.api import play  # after help, which does not wait for torch
+
     play(**arguments_of(options, task=parse_task(options.task)))
     return OK

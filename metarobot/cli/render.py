@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from metarobot.api import render
 from metarobot.cli.console import OK
-from metarobot.cli.parsing import OutsideOptions, RunArgument, arguments_of, parse, parse_task
+from metarobot.cli.parsing import (
+    Argument,
+    OutsideOptions,
+    RunArgument,
+    TaskArgument,
+    arguments_of,
+    parse,
+    parse_task,
+)
 from metarobot.console import make_console, print_line
 from metarobot.reporting.film_config import RenderConfig
-from metarobot.reporting.style import after_episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +30,17 @@ class Options(OutsideOptions):
     best: bool = False
     """Show the policy with the best smoothed return in training instead of the last."""
     variant: str | None = None
-    """Film a variant of the family: a .toml file, or the name of one that `metarobot list` names.
-    A run trained on a variant is filmed on it if not given; none is the family itself."""
+    """Film a variant of the family: a .toml file, or the name of one that `metarobot list
+    FAMILY` names. A run trained on a variant is filmed on it if not given; none is the family
+    itself."""
     scene: Path | None = None
     """New place of the scene, if the run was trained in one of yours that has moved."""
     out: Path = Path("adaptation.mp4")
     """Film to write, ending in .mp4, .webp or .gif."""
-    task: tuple[str, ...] = ()
+    task: TaskArgument = ()
     """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given. With
     --grid: the parameters that are the same in all tasks."""
-    grid: str | None = None
+    grid: Annotated[str | None, Argument("COLUMNSxROWS")] = None
     """Film a grid of tasks instead, columns x rows, such as 3x3: from the lowest to the highest
     value of two task parameters, training range and beyond."""
     grid_parameters: tuple[str, ...] = ()
@@ -49,6 +57,9 @@ class Options(OutsideOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Film an adaptation, or a grid of them, and print the returns."""
     options = parse(Options, arguments, prog)
+    from metarobot.api import render  # after help, which does not wait for torch
+    from metarobot.reporting.style import after_episodes
+
     task, grid = parse_task(options.task), parse_grid(options.grid)
     film = render(options.run, **arguments_of(options, "run", task=task, grid=grid))
     if grid is None:

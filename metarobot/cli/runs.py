@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from metarobot.cli.console import BAD_INPUT, OK
-from metarobot.cli.parsing import OutsideOptions, parse
+from metarobot.cli.parsing import Argument, OutsideOptions, parse
 from metarobot.console import make_console, make_table, say
 from metarobot.training.run_folder import AlgorithmSummary, RunError, find_runs, summarise_run
 
@@ -21,7 +19,7 @@ _HEADINGS += ("return", "success")
 class Options(OutsideOptions):
     """List runs: progress, cost and return on training tasks of each algorithm."""
 
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    folder: Annotated[Path, Argument("FOLDER", positional=True)] = Path("runs")
     """A run folder, or a folder with runs in it or in its folders."""
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
-
-import tyro
+from types import SimpleNamespace
+from typing import Annotated, Any, TypeVar
 
 from metarobot.algorithms import (
     ALGORITHMS,
     STANDARD_ALGORITHMS,
-    algorithm_class,
     option_readers,
+    options_class,
+    require_algorithm,
     require_readers,
 )
-from metarobot.api import resume, train
 from metarobot.cli.console import OK
-from metarobot.cli.parsing import OutsideOptions, import_family, import_outside, option_names, parse
+from metarobot.cli.parsing import (
+    Argument,
+    OutsideOptions,
+    Parser,
+    arguments_of,
+    build,
+    filled,
+    import_family,
+    import_outside,
+    parse,
+)
 from metarobot.config import (
     COMMON_NAMES,
     MOST_LAYERS,
@@ -27,28 +35,24 @@ from metarobot.config import (
     PRESETS,
     CommonConfig,
     RunConfig,
-    docstrings,
     find_preset,
 )
 from metarobot.console import make_console, print_line
-from metarobot.envs import SceneRecord, find_variant
-from metarobot.learning.distributed import restarted_by_torchrun
-from metarobot.training.run import default_run_folder
 
-_HIDDEN = ("env_id", "variant", "scene")
-"""Common fields that are not options: preset, --variant and --scene set them."""
+_NOT_OPTIONS = ("env_id", "variant", "scene")
+"""Common fields that preset, --variant and --scene set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(OutsideOptions):
-    """Options of commands that train; `options_class` adds those of the configuration."""
+    """Options of commands that train; `training_parser` adds those of the configuration."""
 
-    preset: Any
+    preset: Annotated[str, Argument("PRESET", positional=True)]
     """Task family, with its default configuration; MODULE:ID for one of yours, such as
     my_package.my_family:my/Push-v0."""
     variant: str | None = None
-    """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
-    names."""
+    """Train on a variant of the family: a .toml file, or the name of one that `metarobot list
+    FAMILY` names."""
     scene: Path | None = None
     """Train in a scene of yours, an MJCF file, instead of the family's own: docs/scenes.md."""
     initial_policy: Path | None = None
@@ -58,30 +62,29 @@ class TrainingOptions(OutsideOptions):
     """Log every metric to Weights & Biases as well: needs `pip install 'metarobot[wandb]'`; with
     WANDB_MODE=offline nothing leaves this machine."""
 
-    def config(self, algorithms: Sequence[str], given: set[str]) -> RunConfig:
+    def config(self, algorithms: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a run.
 
         Args:
             algorithms: Algorithms to train.
-            given: Options on the command line; every algorithm that reads them gets them.
+            given: Fields and options on the command line; every algorithm gets those it reads.
 
         Raises:
             ValueError: None of the algorithms reads an option that was given.
         """
-        if "hidden_sizes" in given and not getattr(self, "hidden_sizes", True):
+        from metarobot.envs import SceneRecord, find_variant  # after help: they import MuJoCo
+
+        if given.get("hidden_sizes") == ():
             raise ValueError(
                 f"--hidden-sizes must name the width of every layer: 1 to {MOST_LAYERS} integers "
                 f"in [1, {MOST_UNITS}]"
             )
-        options = {name: getattr(self, name) for name in option_readers() if name in given}
+        options = {name: value for name, value in given.items() if name not in COMMON_NAMES}
         require_readers(options, algorithms)
-        there = (name for name in COMMON_NAMES if hasattr(self, name) and name not in _HIDDEN)
+        common = {name: value for name, value in given.items() if name in COMMON_NAMES}
         variant = None if self.variant in (None, "none") else find_variant(self.variant)
         scene = None if self.scene is None else SceneRecord.of(self.scene)
-        common = {name: getattr(self, name) for name in there}
-        preset = dataclasses.replace(
-            find_preset(self.preset), **common, variant=variant, scene=scene
-        )
+        preset = replace(find_preset(self.preset), **common, variant=variant, scene=scene)
         return preset.with_options(**options)
 
 
@@ -109,6 +112,13 @@ class TrainOptions(TrainingOptions):
             raise ValueError("--initial-policy does not go with --resume: the run has begun")
 
 
+SHOWN = (
+    *("preset", "algorithms", "seed", "total_steps", "out", "resume", "overwrite", "variant"),
+    *("scene", "num_tasks", "episodes_per_task", "hidden_sizes", "num_threads"),
+)
+"""Options that ``metarobot train --help`` shows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions(OutsideOptions):
     """Resume an interrupted run exactly, or extend its budget or its algorithms."""
@@ -130,98 +140,153 @@ class ResumeOptions(OutsideOptions):
         require_algorithms(self.algorithms)
 
 
-def options_class(own: type[TrainingOptions], preset: str = "", *without: str) -> Any:
-    """Return the options of a command that trains, with a preset's values.
+TrainingT = TypeVar("TrainingT", bound=TrainingOptions)
+
+
+def make_parser(prog: str) -> Parser:
+    """Return the parser with every option, for completion."""
+    return training_parser(TrainOptions, prog, "", SHOWN, everything=True)
+
+
+def training_parser(
+    own: type[TrainingOptions],
+    prog: str,
+    preset: str,
+    shown: Sequence[str],
+    without: Iterable[str] = (),
+    *,
+    everything: bool = False,
+) -> Parser:
+    """Return the parser of a command that trains.
 
     Args:
-        own: Class with the other options of the command.
-        preset: The preset, or a family's id; the defaults if empty.
+        own: Options of the command besides those of the configuration.
+        prog: The command as it was called.
+        preset: Preset whose values help shows as defaults; none if empty.
+        shown: As of `Parser`, and so is ``everything``.
         without: Fields of the configuration that are not options.
+        everything: Whether help shows every option.
     """
-    values = find_preset(preset) if preset else RunConfig()
-    names = tuple(dict.fromkeys([*PRESETS, *filter(None, [preset])]))
-    declared: list[tuple[str, Any, Any]] = [
-        ("preset", tyro.conf.Positional[Literal[names]], field())  # pyright: ignore
-    ]
-    kinds, texts = (
-        get_type_hints(CommonConfig, localns={"Variant": Any, "SceneRecord": Any}),
-        docstrings(CommonConfig),
-    )
-    for name in COMMON_NAMES:
-        if name not in (*_HIDDEN, *without):
-            kind = Annotated[kinds[name], tyro.conf.arg(help=texts[name])]
-            declared.append((name, kind, field(default=getattr(values, name))))
+    parser = Parser(prog, own.__doc__ or "", shown, everything=everything)
+    values = find_preset(preset) if preset else None
+    names = [name for name in COMMON_NAMES if name not in (*_NOT_OPTIONS, *without)]
+    known = [*own.__dataclass_fields__]
+    first = [name for name in shown if name in known]
+    parser.add(own, [*first, *(name for name in known if name not in first)])
+    parser.add(CommonConfig, names, values=values, title="configuration", sparse=True)
+    groups: dict[tuple[str, ...], list[str]] = {}
     for name, readers in option_readers().items():
-        options = ALGORITHMS[readers[0]].options_class
-        text = f"{docstrings(options).get(name, '')} Read by {', '.join(readers)}."
-        kind = Annotated[get_type_hints(options)[name], tyro.conf.arg(help=text.strip())]
-        default = values.options.get(name, getattr(options(), name))
-        declared.append((name, kind, field(default=default)))
-    made = make_dataclass(own.__name__, declared, bases=(own,), frozen=True, kw_only=True)
-    made.__doc__ = own.__doc__
-    return made
+        groups.setdefault(readers, []).append(name)
+    for readers, names in groups.items():
+        title = f"read by {', '.join(readers)}"
+        _add_options(parser, readers[0], names, values, title)
+    parser.epilog = filled(
+        f"presets: {', '.join(PRESETS)}\n\n"
+        f"{prog} --help ALGORITHM shows the options of one: {', '.join(ALGORITHMS)}"
+    )
+    return parser
 
 
-Options = options_class(TrainOptions)
-_WITH_RESUME = ("algorithms", "total_steps", "num_threads", "wandb", "module")
-_NOTHING = "nothing to do, all algorithms are trained"
+def _add_options(
+    parser: Parser, algorithm: str, names: Iterable[str], preset: RunConfig | None, title: str
+) -> None:
+    options = options_class(algorithm)
+    values = SimpleNamespace(**vars(options()) | dict(preset.options)) if preset else None
+    parser.add(options, names, values=values, title=title, sparse=True)
+
+
+def print_algorithm_help(prog: str, preset: str, algorithm: str) -> None:
+    """Print the options of one algorithm, with the defaults of a preset, its own if empty."""
+    require_algorithm(algorithm)
+    values = find_preset(preset) if preset else RunConfig()
+    options = options_class(algorithm)
+    parser = Parser(f"{prog} {preset or 'PRESET'} --algorithms {algorithm}", options.__doc__ or "")
+    names = options.names(free=True)
+    _add_options(parser, algorithm, names, values, f"options of {algorithm}")
+    parser.print_help()
 
 
 def require_algorithms(names: Sequence[str]) -> None:
     """Refuse an unknown algorithm, and one that is named twice."""
     for name in names:
-        algorithm_class(name)
+        require_algorithm(name)
         if list(names).count(name) > 1:
             raise ValueError(f"--algorithms names {name} twice: name it once")
 
 
 def parse_training(
-    own: type[TrainingOptions], arguments: Sequence[str], prog: str, *without: str
-) -> Any:
+    own: type[TrainingT],
+    arguments: Sequence[str],
+    prog: str,
+    shown: Sequence[str],
+    without: Iterable[str] = (),
+) -> tuple[TrainingT, dict[str, Any]]:
     """Parse the arguments of a command that trains, which begin with a preset.
 
-    Its options are those of `options_class`.
+    Args:
+        own: Options of the command besides those of the configuration.
+        arguments: The words.
+        prog: The command as it was called.
+        shown: As of `Parser`.
+        without: Fields of the configuration that are not options.
+
+    Returns:
+        The options of the command, and the fields and options of the configuration given.
+
+    Raises:
+        ValueError: The arguments are wrong.
+        SystemExit: Help was asked for and printed.
     """
     name, *rest = arguments or [""]
-    if name in ("-h", "--help"):
-        return parse(options_class(own, "", *without), arguments, prog)
-    if not name or name.startswith("-"):
+    if is_help := name in ("-h", "--help", "--help-all"):
+        name, rest = "", [*arguments]
+    if (not name or name.startswith("-")) and not is_help:
         raise ValueError(f"name a preset first, one of {', '.join(PRESETS)}, or --resume a run")
     name = import_family(name)
     rest = import_outside(rest)  # before options are known: an algorithm brings its own
-    options = parse(options_class(own, name, *without), [name, *rest], prog)
-    _require_names(option_names(rest), options.algorithms)
-    return options
+    if rest[-2:-1] in (["-h"], ["--help"]):
+        print_algorithm_help(prog, name, rest[-1])
+        raise SystemExit(OK)
+    everything = "--help-all" in rest
+    parser = training_parser(own, prog, name, shown, without, everything=everything)
+    found = parser.read([name, *rest] if name else rest)
+    options = build(own, found)
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(found).items()
+        if name in {*COMMON_NAMES, *option_readers()} - {*own.__dataclass_fields__}
+    }
+    return options, given
 
 
-def _require_names(given: set[str], algorithms: Sequence[str]) -> None:
-    """Refuse ``--algorithms`` without a name."""
-    if "algorithms" in given and not algorithms:
-        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
+_WITH_RESUME = ("--algorithms", "--total-steps", "--num-threads", "--wandb", "--module")
+_NOTHING = "nothing to do, all algorithms are trained"
 
 
-def _refuse_with_resume(given: set[str]) -> None:
+def _refuse_with_resume(options: Iterable[str]) -> None:
     """Refuse options of a new run with ``--resume``."""
-    if others := sorted(given - {"resume", "help", *_WITH_RESUME}):
-        name, *possible = (f"--{each.replace('_', '-')}" for each in (others[0], *_WITH_RESUME))
-        raise ValueError(
-            f"{name} does not go with --resume RUN, which goes on with the configuration in the "
-            f"folder: possible are {', '.join(possible)}"
-        )
+    for option in options:
+        if option not in ("--resume", "--help", *_WITH_RESUME):
+            raise ValueError(
+                f"{option} does not go with --resume RUN, which goes on with the configuration in "
+                f"the folder: possible are {', '.join(_WITH_RESUME)}"
+            )
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Train a new run, or resume one."""
-    given = option_names(arguments)
-    if "resume" in given and arguments[0].startswith("-"):
-        _refuse_with_resume(given)
+    words = [word.partition("=")[0].replace("_", "-") for word in arguments if word[:2] == "--"]
+    if "--resume" in words and arguments[0].startswith("-"):
+        _refuse_with_resume(words)
         resumed = parse(ResumeOptions, arguments, prog)
-        _require_names(given, resumed.algorithms)
-        values = {name: getattr(resumed, name) for name in ("total_steps", "num_threads", "wandb")}
-        return _resume(resumed.resume, algorithms=resumed.algorithms, **values)
-    options = parse_training(TrainOptions, arguments, prog)
+        return _resume(resumed.resume, **arguments_of(resumed, "resume"))
+    options, given = parse_training(TrainOptions, arguments, prog, SHOWN)
     algorithms = options.algorithms or STANDARD_ALGORITHMS
     config = options.config(algorithms, given)
+    from metarobot.api import train  # after help and refusals, which do not wait for torch
+    from metarobot.learning.distributed import restarted_by_torchrun
+    from metarobot.training.run import default_run_folder
+
     out = options.resume or options.out or default_run_folder(config)
     if options.resume or (restarted_by_torchrun() and out.exists()):
         besides = options.algorithms if options.resume else ()
@@ -239,6 +304,8 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def _resume(folder: Path, **values: Any) -> int:
+    from metarobot.api import resume  # after help, which does not wait for torch
+
     trained = resume(folder, **values)
     done = f"trained {', '.join(trained)}" if trained else _NOTHING
     print_line(make_console(), f"{done}: {folder}")

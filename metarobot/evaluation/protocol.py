@@ -86,14 +86,13 @@ class EvaluationConfig:
     splits: tuple[Split, ...] = ()
     """Splits to measure; all of the family if none is named."""
     heat_map: bool = True
-    """Whether to measure the heat map."""
+    """Measure the heat map."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
     heat_map_episodes: tuple[int, ...] = (1, 5, 20)
     """Adaptation episodes per task after which the heat map is measured, in addition to before."""
     robustness: bool = False
-    """Whether to measure the shipped variants of the family too, before adapting and after 1 and 5
-    episodes."""
+    """Measure the family's shipped variants too, before adapting and after 1 and 5 episodes."""
     seed: int = 20_000_003
     """Seed of the test tasks and of their episodes, the same for every policy."""
 

@@ -7,7 +7,6 @@ of it is checked against the configuration before a policy is built.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,13 +15,14 @@ from pathlib import Path
 
 from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.algorithms.base import Algorithm, make_algorithm, make_policy, tasks_of
-from metarobot.config import PRESETS, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
 from metarobot.io import most_bytes, parse_tensors, typed
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.run_folder import (
     BEST_FILE,
     CHECKPOINT_FOLDER,
+    FOLDER,
     POLICY_FILE,
     Origin,
     RunError,
@@ -31,6 +31,7 @@ from metarobot.training.run_folder import (
     brief,
     check_origin,
     keeps_best,
+    pretrained_names,
     read_run,
 )
 
@@ -256,20 +257,6 @@ def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
 
 def _named(variant: Variant | None) -> str:
     return f"the variant {variant.name!r}" if variant else "the family itself"
-
-
-# Trained policies that come with the package: a run of every family, by the name of its preset.
-
-
-FOLDER = Path(inspect.getfile(GaussianPolicy)).resolve().parent / "pretrained"
-"""Folder of them: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
-EVALUATION_FILE = "evaluation.json"
-"""Evaluation of a run, measured when it was added to the package."""
-
-
-def pretrained_names() -> tuple[str, ...]:
-    """Return the presets that have trained policies in the package."""
-    return tuple(name for name in PRESETS if (FOLDER / name).is_dir())
 
 
 def find_run(path: Path) -> Path:

@@ -25,11 +25,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from metarobot import policies
 from metarobot.algorithms import (
     ALGORITHMS,
     algorithm_class,
@@ -37,7 +38,7 @@ from metarobot.algorithms import (
     configure,
     is_algorithm_name,
 )
-from metarobot.config import RunConfig, TrainConfig
+from metarobot.config import PRESETS, RunConfig, TrainConfig
 from metarobot.io import (
     Count,
     Folder,
@@ -49,7 +50,9 @@ from metarobot.io import (
     typed,
 )
 from metarobot.machine import versions
-from metarobot.policies import Params
+
+if TYPE_CHECKING:
+    from metarobot.policies import Params
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
@@ -419,3 +422,17 @@ def _is_run(folder: Path) -> bool:
         return bool(algorithms_there(Folder.named(folder)))
     except RunError:
         return True  # a damaged one: summarise_run raises its error
+
+
+# Trained policies that come with the package: a run of every family, by the name of its preset.
+
+
+FOLDER = Path(str(policies.__file__)).resolve().parent / "pretrained"
+"""Folder of them: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
+EVALUATION_FILE = "evaluation.json"
+"""Evaluation of a run, measured when it was added to the package."""
+
+
+def pretrained_names() -> tuple[str, ...]:
+    """Return the presets that have trained policies in the package."""
+    return tuple(name for name in PRESETS if (FOLDER / name).is_dir())

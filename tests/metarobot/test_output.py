@@ -19,7 +19,7 @@ PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--algorithms", "oracle", *SIZES, "--total-steps", "1", "--out", "run"]
 QUICK = [
-    (["train", "grip", "--help"], 0),
+    (["train", "grip", "--help-all"], 0),
     (["list"], 0),
     (["trian"], 2),
     (["evaluate", "α−\udcff", "--out", "result"], 2),

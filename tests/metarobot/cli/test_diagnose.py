@@ -157,7 +157,7 @@ WRONG = {
     ("train", "PLANT", "--out", "NEW", "--unseen-labels", "healthy"): "hold out two at least",
     ("train", "PLANT", "--out", "RUN"): "is not empty",
     ("train", "PLANT", "--out", "LINK"): "link",
-    ("train", "PLANT", "--out", "NEW", "--learner", "magic"): "invalid choice",
+    ("train", "PLANT", "--out", "NEW", "--learner", "magic"): "takes one of nearest_mean, trees",
     ("train", "PLANT", "--out", "NEW", "--way", "1"): "way must be",
     ("train", "PLANT", "--out", "NEW", "--window-s", "nan"): "window_s must be",
     ("train", "PLANT", "--out", "NEW", "--baseline", "new"): "no recording with the label 'new'",
@@ -175,7 +175,7 @@ WRONG = {
     ("demo", "--out", "RUN"): "is not empty",
     ("life", "train", "NEW", "--out", "LINK"): "link",
     ("life", "predict", "RUN", "NEW"): "",
-    ("life",): "name one of train, predict first",
+    ("life",): "name one of record, check",
     ("trian",): "did you mean 'train'?",
 }
 
@@ -221,7 +221,7 @@ def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, caps
 def test_the_list_shows_diagnoses_of_the_package(case, capsys, monkeypatch):
     assert DIAGNOSES == TRAINED_FOLDER
     monkeypatch.setattr("metarobot.cli.list.DIAGNOSES", case)
-    assert main(["list"]) == 0
+    assert main(["list", "run"]) == 0
     heading, row = capsys.readouterr().out.splitlines()[-2:]
     assert heading.split("  ")[0] == "trained diagnosis"
     assert re.search(r"run +nearest_mean .*right: known faults \d+\s%, new faults \d+\s%", row)

@@ -50,12 +50,12 @@ def test_dependencies_agree_with_pyproject() -> None:
 
 
 def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    break_import(monkeypatch, "tyro", ModuleNotFoundError("No module named 'tyro'"))
+    break_import(monkeypatch, "shtab", ModuleNotFoundError("No module named 'shtab'"))
     monkeypatch.setattr("metarobot.machine._probe", lambda backend: "")
     status, text = printed(doctor.run_checks())
     assert status == 1
-    assert "No module named 'tyro'" in text
-    assert "pip install 'tyro'" in text
+    assert "No module named 'shtab'" in text
+    assert "pip install 'shtab'" in text
 
 
 def test_optional_failures_are_warnings() -> None:

@@ -52,16 +52,35 @@ def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]  # and no MUJOCO_LOG.TXT
 
 
-def test_help_on_training_names_every_option_and_who_is_trained(capsys):
-    assert main(["train", "grip", "--help"]) == 0
-    out = capsys.readouterr().out
-    for option in ("--seed", "--total-steps", "--inner-lr", "--algorithms", "--out", "--overwrite"):
-        assert option in out
-    assert "--env-id" not in out
-    assert "--algorithm " not in out
+def help_of(line, capsys):
+    assert main(line.split()) == 0
+    return capsys.readouterr().out
+
+
+def options_in(text):
+    return re.findall(r"^  (?:-h, )?(--[\w-]+)", text, re.M)
+
+
+def test_help_on_training_shows_what_people_change_and_elsewhere_the_rest(capsys):
+    shown = help_of("train grip --help", capsys)
+    first = ["--help", "--help-all", "--algorithms"]
+    assert options_in(shown)[:3] == first
+    assert 12 <= len(options_in(shown)) <= 14
     *others, last = STANDARD_ALGORITHMS
-    described = " ".join(out.replace("│", " ").split())
-    assert f"{', '.join(others)} and {last} if not given" in described
+    assert f"{', '.join(others)} and {last} if not given" in " ".join(shown.split())
+    every = options_in(help_of("train grip --help-all", capsys))
+    assert {"--inner-lr", "--no-shrink-steps", "--wandb", *options_in(shown)} <= {*every}
+    assert "--env-id" not in every
+    of_latent = help_of("train grip --help latent", capsys)
+    assert {"--model-lr", "--max-kl"} < {*options_in(of_latent)} < {"--help", *every}
+    assert "--inner-lr" not in of_latent
+    assert "(default: 0.02)" in of_latent  # of the preset
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_types(command, capsys):
+    text = help_of(f"{command} --help", capsys)
+    assert not re.search(r"None|\bSTR\b|\bINT\b|\bFLOAT\b|default: \)", text)
 
 
 def test_a_finished_run_has_nothing_left_to_resume(grip_run, tmp_path, capfd):
@@ -124,12 +143,20 @@ def test_render_writes_a_video(grip_run, tmp_path, capfd, monkeypatch):
     assert "block_mass_kg 1.5, pad_friction 0.3: return" in capfd.readouterr().out
 
 
-def test_list_is_plain_in_a_pipe(capfd):
+def test_list_has_a_line_for_each_family(capfd):
     assert main(["list"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*map(file_name, FAMILIES)]
+    grip = next(line for line in lines if line.startswith("grip "))
+    assert "block mass, pad friction" in grip
+    assert "policies: latent, maml" in grip
+    assert not set("".join(lines)) & set("│┃━\x1b")
+    assert main(["list", "grip"]) == 0
     out = capfd.readouterr().out
-    assert "metarobot/Grip-v0" in out
-    assert "block_mass_kg   kg    0.3" in out
-    assert not set(out) & set("│┃━\x1b")
+    for words in ("block_mass_kg   kg    0.3", "inner_lr 0.3", "greasy_pads", "extrapolation"):
+        assert words in out
+    assert main(["list", "arm"]) == 0
+    assert "nearest_mean" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "render"])
@@ -167,7 +194,7 @@ BAD_INPUT = {
     "compare grip --hidden_sizes --jobs 1": "must name the width of every layer: 1 to 16",
     "train grip --seed 1 --seed 1": "--seed is given twice",
     "evaluate a --seed 1 --seed=2": "--seed is given twice",
-    "render a --out_a 1 --out-a 1": "--out-a is given twice",
+    "compare grip --test_tasks 1 --test-tasks 1": "--test-tasks is given twice",
     "train grip --inner-objective lvg": "did you mean 'lvc'",
     "train grip --hidden-sizes 4 0": "hidden_sizes",
     "train grip --out": "--out",
@@ -175,7 +202,7 @@ BAD_INPUT = {
     "train grip --out file/run": "file",
     "train grip --out used": "not empty",
     "evaluate": "--out",
-    "evaluate --out result": "at least one run folder",
+    "evaluate --out result": "required: RUN",
     "evaluate RUN": "--out",
     "evaluate missing --out result": "no run folder at missing",
     "evaluate used --out result": "is not a run folder",
@@ -306,9 +333,9 @@ echo "${{COMPREPLY[@]}}"
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_bash_completes_commands_and_options(tmp_path, capfd):
-    assert main(["--tyro-print-completion", "fush"]) == 2
-    assert "takes bash, zsh or fish, got 'fush'" in one_error_line(capfd)
-    assert main(["--tyro-print-completion", "bash"]) == 0
+    assert main(["--print-completion", "fush"]) == 2
+    assert "takes one of bash, zsh" in one_error_line(capfd)
+    assert main(["--print-completion", "bash"]) == 0
     script = tmp_path / "completion.bash"
     script.write_text(capfd.readouterr().out)
 

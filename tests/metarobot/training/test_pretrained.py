@@ -10,8 +10,8 @@ import metarobot as mr
 from metarobot.config import PRESETS
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json
-from metarobot.training.load import EVALUATION_FILE, FOLDER, find_run, load_run, pretrained_names
-from metarobot.training.run_folder import RunError
+from metarobot.training.load import find_run, load_run
+from metarobot.training.run_folder import EVALUATION_FILE, FOLDER, RunError, pretrained_names
 
 MOST_BYTES = 2_000_000
 
