@@ -1,15 +1,18 @@
-"""Pictures of the simulations of a batch, one after the other with one renderer."""
+"""Pictures of the simulations of a batch, and a window that shows one of them live."""
 
 from __future__ import annotations
 
 import copy
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from metarobot.machine import import_mujoco, make_renderer, require_own_process
+from metarobot.machine import OpenGLError, import_mujoco, make_renderer, require_own_process
 
 _mj = import_mujoco()
 
@@ -92,3 +95,77 @@ class BatchRenderer:
     def close(self) -> None:
         """Free the renderer."""
         self._renderer.close()
+
+
+_NO_WINDOW = (
+    "render_mode 'human' opens no window here ({}): use render_mode='rgb_array', or `metarobot "
+    "play`, which needs a browser alone"
+)
+_CLOSING_S = 10.0
+"""Longest wait for the thread that draws a window to end."""
+
+
+class Window:
+    """MuJoCo's own viewer, which shows one simulation in the time of the world.
+
+    Mouse and keys are those of MuJoCo's viewer.  When its user closes it, simulation goes on
+    unseen, as fast as it can.
+
+    Args:
+        model: Model of the simulation; the window has a copy.
+        frame_s: Time of the world that a frame is shown for, in s.
+
+    Raises:
+        OpenGLError: There is no display, or MuJoCo's viewer does not work on it.
+    """
+
+    def __init__(self, model: Any, frame_s: float) -> None:
+        self._model, self._frame_s, self._shown_s = copy.copy(model), frame_s, 0.0
+        self._data = _mj.MjData(self._model)
+        before = {*threading.enumerate()}
+        try:
+            import glfw
+            import mujoco.viewer
+
+            # The viewer starts GLFW in a thread, and would wait for ever where that fails.
+            with warnings.catch_warnings(action="ignore"):
+                if not glfw.init():
+                    raise OpenGLError("there is no display")
+            viewer: Any = mujoco.viewer
+            self._viewer = viewer.launch_passive(
+                self._model, self._data, show_left_ui=False, show_right_ui=False
+            )
+        except Exception as error:  # GLFW, MuJoCo and the loader each raise their own
+            raise OpenGLError(_NO_WINDOW.format(str(error).splitlines()[0])) from error
+        self._threads = {*threading.enumerate()} - before
+
+    def show(self, copy_to: Callable[[Any, Any], None]) -> None:
+        """Show the present state, once the time of the last one has passed.
+
+        Args:
+            copy_to: Copies the simulation into a model and its data.
+        """
+        if not self._viewer.is_running():
+            return
+        with self._viewer.lock():
+            copy_to(self._model, self._data)
+        if not self._shown_s:
+            self._look_as_camera()
+        self._viewer.sync()
+        time.sleep(max(0.0, self._shown_s + self._frame_s - time.monotonic()))
+        self._shown_s = time.monotonic()
+
+    def _look_as_camera(self) -> None:
+        """Begin where the ``video`` camera stands, free to be moved around the scene's middle."""
+        camera, view = self._data.camera(VIDEO_CAMERA), self._viewer.cam
+        ahead = -camera.xmat.reshape(3, 3)[:, 2]
+        view.distance = ahead @ (self._model.stat.center - camera.xpos)
+        view.lookat[:] = camera.xpos + view.distance * ahead
+        view.azimuth = np.degrees(np.arctan2(ahead[1], ahead[0]))
+        view.elevation = np.degrees(np.arcsin(ahead[2]))
+
+    def close(self) -> None:
+        """Close the window, and wait until its thread no longer draws."""
+        self._viewer.close()
+        for thread in self._threads:
+            thread.join(_CLOSING_S)

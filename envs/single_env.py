@@ -10,6 +10,7 @@ import numpy as np
 
 from metarobot.envs.checks import read_numbers, read_options, read_start
 from metarobot.envs.registration import make_env
+from metarobot.envs.renderer import Window
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import GymnasiumMixin
 
@@ -22,20 +23,27 @@ class TaskEnv(GymnasiumMixin, gym.Env):
 
     Args:
         env_id: Gymnasium id of the family; ``gym.make`` passes its own argument.
+        render_mode: ``human`` shows every control step in a window, in the time of the world;
+            ``rgb_array`` draws a frame when asked; None neither.
         **kwargs: As for the family's vector environment, without ``num_envs``.
 
     Raises:
         TaskError: No family has that id.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": 20,
+    }
 
-    def __init__(self, env_id: str, **kwargs: Any) -> None:
-        self.vector_env = make_env(env_id, 1, **kwargs)
+    def __init__(self, env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> None:
+        drawn = None if render_mode == "human" else render_mode
+        self.vector_env = make_env(env_id, 1, render_mode=drawn, **kwargs)
+        self._window: Window | None = None
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
         self._action_shape = (len(self.vector_env.action_elements),)
-        self.render_mode = self.vector_env.render_mode
+        self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.vector_env.metadata["render_fps"]}
 
     @property
@@ -78,6 +86,7 @@ class TaskEnv(GymnasiumMixin, gym.Env):
 
         Raises:
             ValueError: An option is unknown or not valid; nothing has changed.
+            OpenGLError: With the render mode ``human``, there is no display.
         """
         given = read_options(options, ("start", "tasks"))
         start, start_shape = given.get("start"), (self.vector_env.start_size,)
@@ -89,6 +98,7 @@ class TaskEnv(GymnasiumMixin, gym.Env):
         if start is None:
             start = self.np_random.random(start_shape)
         observations, _ = self.vector_env.reset(options={"start": start[None]})
+        self._show()
         return observations[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -96,14 +106,25 @@ class TaskEnv(GymnasiumMixin, gym.Env):
         action = read_numbers("actions", action, self._action_shape)
         results = self.vector_env.step(action[None])
         observations, rewards, terminated, truncated, infos = results
+        self._show()
         info = {key: bool(value[0]) for key, value in infos.items()}
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
+    def _show(self) -> None:
+        """Show the state in the window, if there is to be one."""
+        if self.render_mode == "human":
+            if self._window is None:
+                self._window = Window(self.vector_env.model, self.vector_env.control_dt_s)
+            self._window.show(lambda model, data: self.vector_env.copy_drawn(0, model, data))
+
     def render(self) -> np.ndarray | None:
-        """Return the current frame, (480, 640, 3) uint8, or None without a render mode."""
+        """Return the current frame, (480, 640, 3) uint8; None but with the mode ``rgb_array``."""
         frames = self.vector_env.render()
         return None if frames is None else frames[0]
 
     def close(self) -> None:
-        """Free the renderer; the environment can no longer be used."""
+        """Free the renderer or close the window; the environment can no longer be used."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
         self.vector_env.close()

@@ -49,6 +49,31 @@ def float32_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+class MissingExtraError(ImportError, ValueError):
+    """A package of an extra is not installed; the message names the extra, in one line."""
+
+
+@contextlib.contextmanager
+def extra(name: str, user: str) -> Iterator[None]:
+    """Import packages that an extra installs.
+
+    Args:
+        name: The extra, as in ``pip install 'metarobot[NAME]'``.
+        user: Purpose of the packages, the subject of the message.
+
+    Raises:
+        MissingExtraError: One of them is missing.
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        reason = str(error).partition("\n")[0]
+        install = f"`pip install 'metarobot[{name}]'`"
+        raise MissingExtraError(f"{user} needs {install} ({reason})") from error
+
+
 def choose_num_threads(wanted: int = 0) -> int:
     """Return the number of threads: as wanted, else OMP_NUM_THREADS, else the physical cores.
 

@@ -19,11 +19,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import Space
-from stable_baselines3 import PPO
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor, nn
 
 from metarobot.algorithms import algorithm_class, train_config
@@ -32,9 +27,17 @@ from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file
 from metarobot.learning.inner_loop import MEASURED
+from metarobot.machine import extra
 from metarobot.policies import MIN_STD, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.mlp import TaskMLP
 from metarobot.training.load import TrainedPolicy
+
+with extra("sb3", "Stable-Baselines3"):
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+    from stable_baselines3.common.vec_env import VecEnv
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 __all__ = ["SB3VecEnv", "export_ppo", "import_ppo"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import Argument, Parser, RunArgument, parse
 from metarobot.envs.checks import nearest_name, require_integers
+from metarobot.machine import extra
 
 if TYPE_CHECKING:
     from metarobot.diagnosis.run import DiagnosisConfig
@@ -231,7 +232,8 @@ def run(arguments: list[str], prog: str) -> int:
         near = nearest_name(word, COMMANDS)
         raise ValueError(f"{f'{prog} {word}'.strip()}: name one of {', '.join(COMMANDS)}{near}")
     command: Any = parse(COMMANDS[word], rest, f"{prog} {word}")
-    from metarobot.cli.diagnosing import ACTIONS
+    with extra("train", "diagnosis"):
+        from metarobot.cli.diagnosing import ACTIONS
 
     ACTIONS[type(command)](command)
     return OK

@@ -26,23 +26,31 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MINIMUM_PYTHON = (3, 11)
-# Import name -> (distribution, minimum version); a test holds it against pyproject.toml.
+# Import name -> (distribution, minimum version); a test holds them against pyproject.toml.
 DEPENDENCIES = {
     "torch": ("torch", "2.10"),
     "gymnasium": ("gymnasium", "1.1"),
-    "mujoco": ("mujoco", "4.0"),
-    "numpy": ("numpy", ""),
-    "stable_baselines3": ("stable-baselines3", ""),
-    "scipy": ("scipy", ""),
-    "safetensors": ("safetensors", ""),
-    "imageio": ("imageio", ""),
-    "PIL": ("pillow", ""),
-    "matplotlib": ("matplotlib", ""),
-    "jinja2": ("jinja2", ""),
-    "tensorboard": ("tensorboard", ""),
-    "rich": ("rich", ""),
-    "shtab": ("shtab", ""),
+    "mujoco": ("mujoco", "3.17"),
+    "numpy": ("numpy", "2.1"),
+    "scipy": ("scipy", "1.14"),
+    "safetensors": ("safetensors", "0.5"),
+    "msgspec": ("msgspec", "0.19"),
+    "PIL": ("pillow", "11.1"),
+    "rich": ("rich", "13.9"),
+    "shtab": ("shtab", "1.7"),
 }
+EXTRAS = {
+    "train": {
+        "jinja2": ("jinja2", "3.1"),
+        "matplotlib": ("matplotlib", "3.10"),
+        "pandas": ("pandas", "2.2"),
+        "sklearn": ("scikit-learn", "1.6"),
+        "tensorboard": ("tensorboard", "2.19"),
+    },
+    "film": {"imageio": ("imageio", "2.37")},
+    "sb3": {"stable_baselines3": ("stable-baselines3", "2.7")},
+}
+"""The same of extras, whose absence is a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,7 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
         name="mujoco.batch",
         ok=not problem,
         detail=problem or "steps all simulations at once",
-        remedy="pip install 'mujoco>=4.0'",
+        remedy="pip install 'mujoco>=3.17'",
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found, threads = _attempt(lambda: str(importlib.import_module("torch").get_num_threads()))
@@ -105,6 +113,11 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
     return [
         python,
         *(_check_dependency(name, *wanted) for name, wanted in DEPENDENCIES.items()),
+        *(
+            _check_dependency(name, *wanted, extra=extra)
+            for extra, modules in EXTRAS.items()
+            for name, wanted in modules.items()
+        ),
         batch,
         _check_package("metarobot.envs"),
         _check_package("metarobot.policies"),
@@ -114,7 +127,7 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
             name="ffmpeg",
             ok=ffmpeg,
             detail=version,
-            remedy="pip install 'imageio[ffmpeg]' (only videos need it)",
+            remedy="pip install 'metarobot[film]' (only videos need it)",
             required=False,
         ),
         _check_opengl(),
@@ -148,18 +161,19 @@ def print_report(console: Console, checks: list[Check]) -> int:
     return failed
 
 
-def _check_dependency(module: str, distribution: str, minimum: str) -> Check:
-    wanted = f"{distribution}>={minimum}" if minimum else distribution
+def _check_dependency(module: str, distribution: str, minimum: str, extra: str = "") -> Check:
+    wanted = f"metarobot[{extra}]" if extra else f"{distribution}>={minimum}"
     detail, ok = _import_problem(module), False
     if not detail:
         try:
             version = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            detail, ok = "version unknown", not minimum
+            detail = "version unknown"
         else:
-            detail = f"{version} (needs {minimum})" if minimum else version
+            detail = f"{version} (needs {minimum})"
             ok = _version_key(version) >= _version_key(minimum)
-    return Check(name=distribution, ok=ok, detail=detail, remedy=f"pip install '{wanted}'")
+    remedy = f"pip install '{wanted}'"
+    return Check(name=distribution, ok=ok, detail=detail, remedy=remedy, required=not extra)
 
 
 def _check_package(name: str) -> Check:

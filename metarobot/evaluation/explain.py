@@ -21,6 +21,7 @@ from metarobot.envs.tasks import Split
 from metarobot.evaluation.protocol import ORACLE, EvaluationConfig, ExplanationConfig
 from metarobot.evaluation.table import headline_episodes
 from metarobot.evaluation.task_set import TaskSet
+from metarobot.machine import extra
 from metarobot.policies import Params, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
@@ -395,9 +396,10 @@ class Probe(NamedTuple):
     @classmethod
     def fit(cls, states: np.ndarray, codes: np.ndarray) -> Self:
         """Fit a probe to states (N, F) and codes (N, C)."""
-        from sklearn.linear_model import RidgeCV  # takes a second to import
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+        with extra("train", "explaining"):
+            from sklearn.linear_model import RidgeCV  # takes a second to import
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import StandardScaler
 
         mean_square = max(1, int((states.std(axis=0) > 0.0).sum()))  # of a scaled state
         ridge = RidgeCV(_STRENGTHS * mean_square, alpha_per_target=True, store_cv_results=True)
@@ -560,8 +562,9 @@ def _turned(angles: np.ndarray) -> np.ndarray:
 
 def _state_map(states: np.ndarray, number: int) -> StateMap | None:
     """Return the states on their first two principal components."""
-    from sklearn.decomposition import PCA
-    from sklearn.preprocessing import StandardScaler
+    with extra("train", "explaining"):
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
 
     rows = StandardScaler().fit_transform(states)
     if not rows.any():

@@ -33,6 +33,7 @@ from metarobot.evaluation.statistics import (
     captured_is_meaningful,
 )
 from metarobot.io import json_bytes, rounded
+from metarobot.machine import extra
 
 if TYPE_CHECKING:  # takes half a second to import
     import pandas as pd
@@ -463,7 +464,8 @@ class Evaluation:
         Raises:
             ValueError: The evaluation was read from a file; its evaluation.csv holds the table.
         """
-        import pandas as pd
+        with extra("train", "to_dataframe"):
+            import pandas as pd
 
         if not self.scores:
             raise ValueError(

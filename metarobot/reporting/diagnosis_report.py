@@ -7,12 +7,9 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib.style
 import msgspec
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from metarobot.console import listed, printable
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
@@ -20,6 +17,7 @@ from metarobot.diagnosis.life import LifeConfig
 from metarobot.diagnosis.recordings import Channel
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
+from metarobot.machine import extra
 from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import (
     ADAPTING_COLOURS,
@@ -36,6 +34,11 @@ from metarobot.reporting.style import (
     png_bytes,
 )
 from metarobot.reporting.video import data_url
+
+with extra("train", "a figure"):
+    import matplotlib.style
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
 MOST_LABELS = 24
 """Most labels of a confusion matrix."""

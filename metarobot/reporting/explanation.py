@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import msgspec
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.envs import TaskParameter, find_family, parameter_words
 from metarobot.evaluation.explain import (
@@ -27,6 +22,7 @@ from metarobot.evaluation.explain import (
 from metarobot.evaluation.protocol import ExplanationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.io import Folder, json_bytes, rounded
+from metarobot.machine import extra
 from metarobot.reporting.figures import place
 from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import (
@@ -52,6 +48,13 @@ from metarobot.reporting.style import (
 )
 from metarobot.reporting.video import data_url
 from metarobot.training.load import TrainedRun
+
+with extra("train", "a figure"):
+    import matplotlib.style
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 PAGE_FILE = "explanation.html"
 NUMBERS_FILE = "explanation.json"

@@ -13,16 +13,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-import matplotlib.style
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import EngFormatter
 
 from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, RANDOM, in_order
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Row
+from metarobot.machine import extra
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.style import (
     FAINT,
@@ -46,6 +42,13 @@ from metarobot.reporting.style import (
     write_heading,
     write_title,
 )
+
+with extra("train", "a figure"):
+    import matplotlib.style
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import EngFormatter
 
 _ABOVE_PX, _BELOW_PX = 104, 58  # space above and below the panels
 _FEW = 2

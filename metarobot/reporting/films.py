@@ -35,7 +35,7 @@ from metarobot.envs.renderer import Pictures
 from metarobot.evaluation.evaluate import Progress, grid_values
 from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.machine import OpenGLError, require_opengl
+from metarobot.machine import MissingExtraError, OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
 from metarobot.reporting.film import Film
 from metarobot.reporting.film_config import GridSize, RenderConfig
@@ -52,6 +52,7 @@ from metarobot.reporting.video import (
     compose_film,
     describe_task,
     mp4_bytes,
+    require_film_name,
     write_film,
 )
 from metarobot.rollout.collect import collect, without_nan
@@ -383,6 +384,10 @@ def film_chosen_task(run: TrainedRun, path: Path) -> str:
     )
 
 
+_WORST_FILM = Path("film.mp4")
+"""Its ending alone matters."""
+
+
 def film_worst_tasks(
     runs: Sequence[TrainedRun], evaluation: Evaluation, variant: Variant | None, most: int
 ) -> WorstFilms:
@@ -407,6 +412,7 @@ def film_worst_tasks(
     known: dict[tuple[int, str], tuple[TaskSet, dict[int, Params]]] = {}
     try:
         if by_turns:
+            require_film_name(_WORST_FILM)
             require_opengl()
         for place in sorted(by_turns[:most]):
             worst = tasks[place]
@@ -422,7 +428,7 @@ def film_worst_tasks(
             task_set, adapted = known[key]
             _, frames, fps = _film(
                 trained,
-                Path("film.mp4"),
+                _WORST_FILM,
                 task_set.tasks.rows([worst.index]),
                 _captioned(adapted, worst.index),
                 RenderConfig(),
@@ -431,7 +437,7 @@ def film_worst_tasks(
                 where=f", {split_title(evaluation, worst.split).lower()}",
             )
             films[place] = _with_poster([*frames], fps)
-    except (OpenGLError, VideoError) as error:
+    except (MissingExtraError, OpenGLError, VideoError) as error:
         return WorstFilms(problem=str(error))
     return WorstFilms(films)
 

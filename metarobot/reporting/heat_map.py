@@ -7,19 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.evaluation.protocol import NEVER_ADAPTS
 from metarobot.evaluation.table import Axis, Evaluation, GridMap, HeatMap
+from metarobot.machine import extra
 from metarobot.reporting.style import (
     FAINT,
     INK,
@@ -39,6 +31,17 @@ from metarobot.reporting.style import (
     value_words,
     write_title,
 )
+
+with extra("train", "a figure"):
+    import matplotlib as mpl
+    import matplotlib.style
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.colors import to_hex, to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 _SUCCESS = "#d0003c"
 _MOST_COLUMNS = 4

@@ -10,16 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from metarobot.console import printable
 from metarobot.envs import Variant
 from metarobot.evaluation.evaluate import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation, describe_settings
 from metarobot.io import Folder, read_file
-from metarobot.machine import choose_num_threads, provenance
+from metarobot.machine import choose_num_threads, extra, provenance
 from metarobot.reporting.figures import PICTURES, TrainingCurve
 from metarobot.reporting.film import MOST_SHOWN_BYTES
 from metarobot.reporting.films import WorstFilms, film_worst_tasks
@@ -36,6 +33,10 @@ from metarobot.reporting.tables import (
 from metarobot.reporting.video import data_url, is_playable
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
+
+with extra("train", "a report"):
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
 REPORT_FILE = "report.html"
 PRODUCTS = (

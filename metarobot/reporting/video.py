@@ -18,12 +18,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import imageio.v2 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from metarobot.io import require_writable, write_file
+from metarobot.machine import MissingExtraError, extra
 from metarobot.reporting.style import value_words
 
 Colour = tuple[int, int, int]
@@ -94,13 +94,23 @@ class Words:
 
 
 def require_film_name(path: Path) -> None:
-    """Require a file name with the ending of a film.
+    """Require a file name with the ending of a film that can be written here.
 
     Raises:
-        ValueError: The message names what is allowed.
+        ValueError: The message names what is allowed, or how to install ffmpeg.
     """
     if path.suffix.lower() not in WIDTHS_PX:
         raise ValueError(f"a film must end in .mp4, .webp or .gif, got {path}")
+    if path.suffix.lower() == ".mp4":
+        _import_imageio()
+
+
+def _import_imageio() -> Any:
+    """Return imageio's module of films; MissingExtraError without it or ffmpeg."""
+    with extra("film", "an MP4"):
+        import imageio.v2
+        import imageio_ffmpeg  # noqa: F401
+    return imageio.v2
 
 
 def cell_size(columns: int, ending: str, rows: int = 1) -> tuple[int, int]:
@@ -304,8 +314,12 @@ def mp4_bytes(frames: Iterable[Frame], fps: float) -> bytes:
     """Return frames as the content of an H.264 MP4 that browsers play while it loads.
 
     Raises:
-        VideoError: ffmpeg fails.
+        VideoError: ffmpeg fails, or is not installed.
     """
+    try:
+        imageio = _import_imageio()
+    except MissingExtraError as error:
+        raise VideoError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="metarobot-video-") as folder:
         film = Path(folder) / "film.mp4"
         try:

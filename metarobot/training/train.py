@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
@@ -32,7 +31,7 @@ from metarobot.io import (
     typed,
 )
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.machine import choose_num_threads, keep_freed_memory
+from metarobot.machine import choose_num_threads, extra, keep_freed_memory
 from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run_folder import (
     BEST_FILE,
@@ -48,6 +47,9 @@ from metarobot.training.run_folder import (
     policy_bytes,
 )
 from metarobot.training.trainer import MetaTrainer, Metrics, TrainerState, num_simulations
+
+with extra("train", "training"):
+    from torch.utils.tensorboard import SummaryWriter
 
 NUM_KEPT = 3
 """Checkpoints kept, besides the best policy."""

@@ -79,6 +79,7 @@ def assert_bitwise_equal(first, second):
 
 def test_the_checkers_of_gymnasium_and_stable_baselines_pass(env_id):
     env = gym.make(env_id, disable_env_checker=True, observe_task=True).unwrapped
+    env.metadata["render_modes"] = ["rgb_array"]  # a window needs a display
     check_with_gymnasium(env, skip_render_check=opengl_problem() is not None)
     check_with_sb3(env)
 

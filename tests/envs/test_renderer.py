@@ -1,11 +1,15 @@
-"""Pictures: their size, and contact forces as arrows, as long as the family says."""
+"""Pictures: their size, contact forces as arrows, as long as the family says; and a window."""
 
+from contextlib import nullcontext
+
+import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
 
 from metarobot.envs import make_env
 from metarobot.envs.renderer import Pictures
+from metarobot.machine import OpenGLError
 
 CHEETAH = "metarobot/HalfCheetahVelocity-v0"
 ARROWS = (mujoco.mjtGeom.mjGEOM_ARROW, mujoco.mjtGeom.mjGEOM_ARROW2)
@@ -55,3 +59,73 @@ def test_arrows_are_as_long_as_the_forces_and_change_the_picture_where_the_conta
     np.testing.assert_array_equal(picture[:10], without[:10])
     env.close()
     plain.close()
+
+
+class FakeViewer:
+    """MuJoCo's viewer without a window: notes the states that it is to show."""
+
+    def __init__(self, model, data, **options):
+        self.model, self.data, self.cam = model, data, mujoco.MjvCamera()
+        self.shown, self.open = [], True
+
+    def lock(self):
+        return nullcontext()
+
+    def is_running(self):
+        return self.open
+
+    def sync(self):
+        self.shown.append(self.data.qpos.copy())
+
+    def close(self):
+        self.open = False
+
+
+@pytest.fixture
+def viewers(monkeypatch):
+    """The viewers that are opened, on a display that is not there."""
+    opened = []
+    monkeypatch.setattr("glfw.init", lambda: True)
+    monkeypatch.setattr(
+        "mujoco.viewer.launch_passive",
+        lambda *args, **options: opened.append(FakeViewer(*args, **options)) or opened[-1],
+    )
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return opened
+
+
+@pytest.mark.parametrize("env_id", ["metarobot/Grip-v0", CHEETAH])
+def test_a_window_shows_every_control_step(env_id, viewers):
+    env = gym.make(env_id, render_mode="human")
+    assert viewers == []
+    env.reset(seed=0)
+    (viewer,) = viewers
+    batch = env.unwrapped.vector_env.batch
+    for number in range(1, 4):
+        assert len(viewer.shown) == number
+        np.testing.assert_array_equal(viewer.shown[-1], batch.bind("qpos")[0])
+        env.step(env.action_space.sample())
+    viewer.open = False  # its user closes it
+    env.step(env.action_space.sample())
+    assert len(viewer.shown) == 4
+    env.close()
+
+
+def test_a_window_begins_where_films_are_taken_from(viewers):
+    env = gym.make("metarobot/Slide-v0", render_mode="human")
+    env.reset(seed=0)
+    view, camera = viewers[0].cam, viewers[0].data.camera("video")
+    turn, tilt = np.radians([view.azimuth, view.elevation])
+    ahead = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
+    np.testing.assert_allclose(view.lookat - view.distance * ahead, camera.xpos, atol=1e-9)
+    np.testing.assert_allclose(ahead, -camera.xmat.reshape(3, 3)[:, 2], atol=1e-9)
+    env.close()
+
+
+def test_without_a_display_a_window_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr("glfw.init", lambda: False)
+    env = gym.make("metarobot/Grip-v0", render_mode="human")
+    with pytest.raises(OpenGLError, match=r"no display\): use render_mode='rgb_array'") as error:
+        env.reset(seed=0)
+    assert "\n" not in str(error.value)
+    env.close()

@@ -38,15 +38,14 @@ def test_every_check_passes_here_but_perhaps_opengl(tmp_path: Path) -> None:
 
 
 def test_dependencies_agree_with_pyproject() -> None:
-    pyproject = Path(doctor.__file__).resolve().parents[1] / "pyproject.toml"
+    pyproject = Path(doctor.__file__).resolve().parents[2] / "pyproject.toml"
     if not pyproject.is_file():
         pytest.skip("installed without its source tree")
-    listed = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
-    checked = dict(doctor.DEPENDENCIES.values())
-    for requirement in listed:
-        match = re.fullmatch(r"([\w-]+)(?:\[\w+\])?(?:>=([\d.]+))?", requirement)
-        assert match, requirement
-        assert checked[match[1]] == (match[2] or "")
+    project = tomllib.loads(pyproject.read_text())["project"]
+    for extra, modules in {"": doctor.DEPENDENCIES, **doctor.EXTRAS}.items():
+        listed = project["optional-dependencies"][extra] if extra else project["dependencies"]
+        found = [re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", each) for each in listed]
+        assert [match and match.groups() for match in found] == [*modules.values()], extra
 
 
 def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +54,15 @@ def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.Monkey
     status, text = printed(doctor.run_checks())
     assert status == 1
     assert "No module named 'shtab'" in text
-    assert "pip install 'shtab'" in text
+    assert "pip install 'shtab>=1.7'" in text
+
+
+def test_a_missing_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "stable_baselines3", ModuleNotFoundError("No module"))
+    monkeypatch.setattr("metarobot.machine._probe", lambda backend: "")
+    status, text = printed(doctor.run_checks())
+    assert status == 0
+    assert "stable-baselines3: pip install 'metarobot[sb3]'" in text
 
 
 def test_optional_failures_are_warnings() -> None:
