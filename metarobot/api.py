@@ -695,7 +695,8 @@ def play(
     with serve(port) as server, listen_for_stop() as request:
         options: dict[str, Any] = {"variant": shown, "seed": seed}
         session = PlaySession(found.policies[name], task=task, **options)
-        print_line(console, "trying the policy on tasks beyond training")
+        if session.policy.algorithm.adapts:
+            print_line(console, "trying the policy on tasks beyond training")
         names = [name] if algorithm or task else found.learners
         first, tried = find_opening(found, names, shown, seed)
         if first != name:

@@ -46,7 +46,7 @@ _ALONG_Y = 0.5
 """Part of the camera's right that must be along y for the simulations to stand along y."""
 _PHONE_ASPECT, _PHONE_FREE = 0.8, 0.4
 """Aspect below which the panel covers the lower part of the scene, and the part that is free."""
-_NO_TASK = "of your own"
+_NO_TASK = "another task"
 """Entry of the list of tasks while the sliders hold none of them."""
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""

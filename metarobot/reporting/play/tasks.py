@@ -33,7 +33,7 @@ _DEPTHS = (0.3, 0.4)
 """Places of values in their ranges beyond training, as parts of the way from training."""
 _MOST_TASKS = 16
 """Tasks with values beyond training that are measured, at most."""
-_NUM_STARTS = 2
+_NUM_STARTS = 3
 """Episodes of a task before adapting, and after it."""
 _WORDS = {
     "joint_friction": ("smooth joints", "stiff joints"),
@@ -83,7 +83,7 @@ class TriedTask(NamedTuple):
     def label(self) -> str:
         """Its name, with success before and after."""
         shares = self.before, self.after
-        marks = ["✓" if share == 1 else "✗" if share == 0 else "½" for share in shares]
+        marks = ["✓" if share == 1 else "✗" if share == 0 else "~" for share in shares]
         return f"{self.name} ({marks[0]} → {marks[1]})"
 
 
