@@ -12,7 +12,7 @@ project = "metarobot"
 author = "the metarobot developers"
 release = metarobot.__version__
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -29,6 +29,13 @@ python_use_unqualified_type_names = True
 # The anchors of the repository's own web view, for every heading that a page links to.
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block"]  # {.cards} before a list
+
+# The notebook runs in every build, elsewhere: what it writes is not for this folder.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"

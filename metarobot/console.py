@@ -124,12 +124,14 @@ class StageDisplay:
         if in_terminal:
             self._progress.start()
         else:
-            self._view = NotebookView(self._progress.get_renderable)
+            self._view = NotebookView(lambda: self._progress)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Remove the bar; in a notebook it stays as it is."""
         if self._view is not None:
+            if error[:1] in ((), (None,)):
+                self._progress.update(self._bar, completed=1.0)
             self._view.stop()
         elif self._progress is not None:
             self._progress.stop()

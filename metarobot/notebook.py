@@ -48,7 +48,7 @@ class NotebookView:
     """One output of a cell, drawn again while work goes on.
 
     Args:
-        draw: Function that returns what is shown, such as a table or a bar of rich.
+        draw: Function that returns what is shown: a table or bar of rich, which has HTML.
     """
 
     def __init__(self, draw: Callable[[], Any]) -> None:

@@ -1,5 +1,6 @@
 """Getting started and the tutorials, as a newcomer follows them, with a run that is small."""
 
+import json
 import re
 import shutil
 import sys
@@ -9,6 +10,7 @@ from unittest.mock import patch
 
 import gymnasium as gym
 import pytest
+from loading import ROOT
 from pages import PAGES, TUTORIALS, blocks, commands, parse_shell_command
 
 from metarobot.algorithms import ALGORITHMS
@@ -74,3 +76,27 @@ def test_every_block_of_it_is_found(page):
     files = [Path(block.file).name for block in blocks(page) if block.file]
     assert len(files) == len({*files})
     assert len(PAGES[page].splitlines()) <= 200
+
+
+NOTEBOOK = ROOT / "docs/tutorials/first-steps.ipynb"
+CELLS = [
+    "".join(cell["source"])
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    if cell["cell_type"] == "code" and not cell["outputs"]
+]
+
+
+def test_the_notebook_holds_no_output():
+    assert len(CELLS) == NOTEBOOK.read_text(encoding="utf-8").count('"cell_type": "code"')
+
+
+@pytest.mark.stress
+@pytest.mark.usefixtures("quick_pages")
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    """The site's build, which forgives a film without OpenGL, runs it as it is."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in CELLS:
+        smaller = cell.replace("num_tasks=10", "num_tasks=2").replace("grid_size=5", "grid_size=2")
+        exec(compile(smaller, NOTEBOOK.name, "exec"), names)
+    assert (tmp_path / "grip.mp4").exists()

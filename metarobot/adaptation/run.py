@@ -59,7 +59,7 @@ class Run(Mapping[str, AdaptablePolicy]):
             for name, trained in run.policies.items()
         ]
         variant = f", {run.variant.name}" if run.variant else ""
-        title = f"Run of {run.env_id}{variant}, seed {run.seed}: {printable(str(run.path))}"
+        title = f"Run of {run.env_id}{variant}, seed {run.seed}: {printable(run.path.name)}"
         return html_table(title, headings, rows)
 
 

@@ -119,6 +119,7 @@ def shown(monkeypatch):
 
 
 def text_of(drawn):
+    assert "<pre" in drawn._repr_mimebundle_((), ())["text/html"]
     console = Console(file=io.StringIO(), width=120, force_jupyter=False)
     console.print(drawn)
     return console.file.getvalue()
