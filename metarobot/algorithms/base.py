@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Space
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
 from metarobot.algorithms.registry import algorithm_class
 from metarobot.config import AlgorithmOptions, TrainConfig
@@ -322,9 +323,7 @@ def task_grid(config: TrainConfig, points: np.ndarray) -> Tensor:
 
 def sobol_points(num_parameters: int, number: int) -> np.ndarray:
     """Return points of Sobol's sequence, which cover the unit box evenly, (number, P)."""
-    from scipy.stats import qmc  # takes half a second to import
-
-    return qmc.Sobol(num_parameters, scramble=False).random(number)
+    return SobolEngine(num_parameters).draw(number, dtype=torch.float64).numpy()
 
 
 Collect = Callable[[int, GaussianPolicy, Params], Episodes]
