@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 from shared import check_names, takes_options
 
+from metarobot.api import render
 from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.io import write_file
@@ -78,6 +79,8 @@ FILMS: dict[str, Shown] = {
     ),
 }
 """Film settings by preset."""
+OPENING = {"puck_mass_kg": 0.15, "table_friction": 0.37}
+"""Task of the film of Slide that opens README.md: too short twice, then in the middle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,8 @@ class GalleryCommand:
 
     families: tuple[str, ...] = field(default_factory=lambda: tuple(FILMS))
     """Presets of the families to film."""
+    opening: bool = True
+    """Film the opening of README.md as well."""
     out: Path = ROOT / "docs" / "gallery"
     """Folder of the films."""
 
@@ -226,10 +231,10 @@ def write_webp(frames: Sequence[Image.Image], path: Path, frame_s: float) -> int
     """Write an animation of at most MOST_BYTES, in the best quality; return its size, bytes."""
     durations = [round(1000 * frame_s)] * (len(frames) - 1) + [round(1000 * HOLD_S)]
     for quality in range(70, 0, -10):
-        film = webp_bytes(frames, durations, quality)
-        if len(film) <= MOST_BYTES:
-            write_file(path, film)
-            return len(film)
+        content = webp_bytes(frames, durations, quality)
+        if len(content) <= MOST_BYTES:
+            write_file(path, content)
+            return len(content)
     raise ValueError(f"{path.name} is larger than {MOST_BYTES} bytes in every quality")
 
 
@@ -243,6 +248,10 @@ def main(command: GalleryCommand) -> None:
         size = write_webp(compose(clips), path, frame_s)
         returns = ", ".join(f"{sum(clip.rewards):.2f}" for clip in clips)
         print(f"{path.name}: {size} bytes, returns {returns}", flush=True)
+    if command.opening:
+        path = command.out / "opening.webp"
+        render("slide", path, task=OPENING)
+        print(f"{path.name}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

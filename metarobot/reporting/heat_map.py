@@ -51,7 +51,8 @@ _MOST_LEARNERS = 3
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS, _SHORT_LOG_TICKS, _SHORT_RATIO = (1.0, 3.0), (1.0, 1.5, 2.0, 3.0, 5.0), 5.0
 
-_ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # header, a row with its words, footer
+_ABOVE_PX, _PANEL_PX, _BELOW_PX = 110, 150, 50  # header, a row with its words, footer
+_ONLY_PANEL_PX = 230
 _LEFT, _RIGHT = 0.09, 0.89
 """Edges of the maps: numbers of four digits and a sign have room beside them."""
 _BETWEEN = 0.1
@@ -77,14 +78,14 @@ def heat_map(evaluation: Evaluation) -> Figure:
     panels = [*chain.from_iterable(rows)]
     maps = [_matrix(panel.returns) for panel in panels]
     limits = colour_limits(maps)
-    height_px = _ABOVE_PX + _PANEL_PX * len(rows)
+    height_px = _ABOVE_PX + (_PANEL_PX * len(rows) if len(rows) > 1 else _ONLY_PANEL_PX)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
         shape = len(rows), max(map(len, rows))
         grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
         top, bottom = 1 - _ABOVE_PX / height_px, _BELOW_PX / height_px
         figure.subplots_adjust(
-            left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=_BETWEEN, hspace=0.28
+            left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=_BETWEEN, hspace=0.6
         )
         gaps = {parameter.name: parameter.gaps for parameter in evaluation.task_parameters}
         gaps |= {axis.name: axis.gaps for axis in (data.x, data.y)}

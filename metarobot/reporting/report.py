@@ -23,6 +23,7 @@ from metarobot.reporting.films import WorstFilms, film_worst_tasks
 from metarobot.reporting.heat_map import page_heat_map
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.tables import (
+    conclusion_table,
     episode_tables,
     parameter_table,
     returns_table,
@@ -31,7 +32,7 @@ from metarobot.reporting.tables import (
     worst_words,
 )
 from metarobot.reporting.video import data_url, is_playable
-from metarobot.reporting.words import conditions, verdicts, where_they_hold
+from metarobot.reporting.words import conclusion, conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
 
 with extra("train", "a report"):
@@ -225,6 +226,8 @@ def render_report(
             conditions=conditions(evaluation),
             variant=list(variant.items()),
             created=evaluation.created,
+            conclusion=conclusion(evaluation),
+            conclusion_table=conclusion_table(evaluation),
             verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
             pictures=[
                 {**each._asdict(), "url": data_url(data, "image/png")}

@@ -149,6 +149,12 @@ def after_episodes(number: int) -> str:
     return "before adapting" if number == 0 else f"after {number} episode" + "s" * (number != 1)
 
 
+def latent_first(names: Iterable[str]) -> list[str]:
+    """Return policies in the order of a conclusion: latent, maml, then the others."""
+    first = ("latent", "maml")
+    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
+
+
 def after_blocks(number: int) -> str:
     """Return the label of a policy after a number of blocks of adaptation episodes."""
     return "before adapting" if number == 0 else f"after {number} block" + "s" * (number != 1)

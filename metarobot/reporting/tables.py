@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+from metarobot.evaluation.protocol import RANDOM
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Row, WorstTask
 from metarobot.notebook import html_table
@@ -16,6 +17,7 @@ from metarobot.reporting.style import (
     algorithm_title,
     evaluation_title,
     interval,
+    latent_first,
     number,
     parameter_label,
     percent,
@@ -116,6 +118,23 @@ def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -
             title, note = split_title(evaluation, split), split_note(evaluation, split)
             tables.append(Table(title, note, headings, groups))
     return tables
+
+
+def conclusion_table(evaluation: Evaluation) -> Table:
+    """Return the success of every policy on each split, of learners after a few episodes."""
+    names = latent_first(evaluation.learners)
+    names += [p.algorithm for p in evaluation.policies if p.algorithm not in (*names, RANDOM)]
+    few, lines = evaluation.headline, list[Line]()
+    for name in names:
+        number = few if name in evaluation.learners and few is not None else 0
+        rows = [evaluation.after(name, split, number) for split in evaluation.splits]
+        if any(rows):
+            lines.append(
+                Line(algorithm_title(name), [Cell.in_percent(row and row.success) for row in rows])
+            )
+    title = "Success" if few is None else f"Success, of policies that adapt {after_episodes(few)}"
+    headings = ["Policy", *(split_title(evaluation, split) for split in evaluation.splits)]
+    return Table(title, "", headings, [Group("", "", lines)])
 
 
 def _by_episodes(

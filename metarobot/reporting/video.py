@@ -360,7 +360,7 @@ def webp_bytes(
         durations_ms: Duration of each, in milliseconds.
         quality: 0 to 100.
     """
-    options = {"quality": quality, "method": 6, "minimize_size": True}
+    options = {"quality": quality, "method": 4, "minimize_size": True}
     return _animation("WEBP", pictures, durations_ms, **options)
 
 

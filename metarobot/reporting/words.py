@@ -31,6 +31,7 @@ from metarobot.reporting.style import (
     evaluation_title,
     in_unit,
     interval,
+    latent_first,
     number,
     parameter_words,
     percent,
@@ -70,6 +71,25 @@ def verdicts(evaluation: Evaluation) -> list[str]:
         if entry.split in chosen and (rows := evaluation.curves.get((name, entry.split)))
     ]
     return sentences or _without_headroom(evaluation)
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """Return one sentence: the success after adapting on the tasks farthest from training.
+
+    Args:
+        evaluation: The evaluation; without a policy that adapts the sentence says so.
+    """
+    split = evaluation.splits[-1]
+    for name in latent_first(evaluation.learners):
+        rows = evaluation.curves.get((name, split), ())
+        if after := _after_few(evaluation, rows):
+            return (
+                f"{_stage(after)}, {algorithm_title(name)} succeeds in "
+                f"{percent(after.success.value)} of the episodes on "
+                f"{split_tasks(evaluation, split)}; before adapting, in "
+                f"{percent(rows[0].success.value)}."
+            )
+    return "No policy in these runs adapts."
 
 
 def summary(evaluation: Evaluation) -> str:

@@ -22,8 +22,9 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Conditions, Evaluation
 from metarobot.reporting.films import PosterFilm, WorstFilms
 from metarobot.reporting.report import Demonstration, Origin, render_report
-from metarobot.reporting.tables import episode_tables
-from metarobot.reporting.words import conditions, verdicts
+from metarobot.reporting.style import Cell, algorithm_title, percent
+from metarobot.reporting.tables import conclusion_table, episode_tables
+from metarobot.reporting.words import conclusion, conditions, verdicts
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -86,8 +87,27 @@ def test_page_loads_nothing_and_holds_everything(
     assert "url(" not in html
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert all(len(image["alt"] or "") > 20 for image in page.images)
-    assert page.tags.index("video") < page.tags.index("img") < page.tags.index("table")
+    assert page.tags.index("video") < page.tags.index("table") < page.tags.index("img")
     assert base64.b64encode(b"not really a video").decode() in html
+
+
+def test_the_conclusion_is_one_sentence_and_one_table_of_success(evaluation: Evaluation) -> None:
+    number, split = evaluation.headline, evaluation.splits[-1]
+    assert number
+    after, before = (evaluation.after("maml", split, n) for n in (number, 0))
+    assert after
+    assert before
+    sentence = conclusion(evaluation)
+    assert sentence.count(".") == 1
+    assert percent(after.success.value) in sentence.partition(";")[0]
+    assert percent(before.success.value) in sentence.partition(";")[2]
+    table = conclusion_table(evaluation)
+    (group,) = table.groups
+    assert group.lines[0].label == algorithm_title("maml")
+    assert [cell.value for cell in group.lines[0].cells if isinstance(cell, Cell)][-1] == percent(
+        after.success.value
+    )
+    assert "random" not in [line.label for line in group.lines]
 
 
 def test_a_demonstration_stands_beside_what_was_measured(evaluation: Evaluation) -> None:
