@@ -43,7 +43,7 @@ from metarobot.evaluation.protocol import COMPARISON, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
-from metarobot.machine import choose_num_threads, float32_by_default, prepare, require_opengl
+from metarobot.machine import choose_num_threads, extra, float32_by_default, prepare, require_opengl
 from metarobot.options import EvaluateOptions, ExplainOptions, RenderOptions, TrainOptions
 from metarobot.rollout.episodes import Episodes
 from metarobot.training import load as training_load
@@ -783,7 +783,8 @@ def list_families() -> pd.DataFrame:
         ``task`` in a sentence, ``parameters`` that change from task to task, and the algorithms of
         the ``policies`` that come with the package.
     """
-    import pandas as pd
+    with extra("train", "the table of families"):
+        import pandas as pd
 
     rows = {}
     for name, env_id in short_names().items():
