@@ -6,8 +6,7 @@ Importing `metarobot` registers its families, such as ``metarobot/Grip-v0``, wit
 
 from typing import TYPE_CHECKING
 
-from metarobot.lazy import names_of
-from metarobot.machine import silence_mujoco
+from metarobot.machine import names_of, silence_mujoco
 
 if TYPE_CHECKING:
     from metarobot.envs.checks import nearest_name

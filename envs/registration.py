@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from metarobot.envs.checks import nearest_name
 from metarobot.envs.tasks import TaskError
-from metarobot.lazy import Registry
+from metarobot.machine import Registry
 
 if TYPE_CHECKING:
     from metarobot.envs.vector_env import TaskVectorEnv

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
 from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
 from metarobot.adaptation.run import Run
@@ -24,8 +24,10 @@ from metarobot.algorithms import (
 from metarobot.algorithms.base import make_policy
 from metarobot.config import (
     COMMON_NAMES,
+    InnerObjective,
     RunConfig,
     TrainConfig,
+    Value,
     find_preset,
     require_known,
 )
@@ -39,12 +41,20 @@ from metarobot.console import (
 )
 from metarobot.envs import find_family, short_names
 from metarobot.envs.checks import require_integer
-from metarobot.evaluation.protocol import COMPARISON, EvaluationConfig
-from metarobot.evaluation.table import Evaluation
+from metarobot.envs.scene import SceneRecord
+from metarobot.envs.tasks import Split
+from metarobot.envs.variants import Variant
+from metarobot.evaluation import table
+from metarobot.evaluation.protocol import (
+    COMPARISON,
+    ActionNoise,
+    EvaluationConfig,
+    Rewards,
+    Untrained,
+)
 from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
 from metarobot.machine import choose_num_threads, extra, float32_by_default, prepare, require_opengl
-from metarobot.options import EvaluateOptions, ExplainOptions, RenderOptions, TrainOptions
 from metarobot.rollout.episodes import Episodes
 from metarobot.training import load as training_load
 from metarobot.training.load import (
@@ -58,6 +68,7 @@ from metarobot.training.progress import TrainingDisplay
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from metarobot.evaluation.explain import Explanation
     from metarobot.evaluation.protocol import ExplanationConfig
@@ -82,6 +93,148 @@ __all__ = [
     "resume",
     "train",
 ]
+
+
+# Keywords of the functions below, as editors and type checkers know them: names and types of the
+# fields of a configuration, whose class has their meaning, their defaults and their bounds.
+
+
+class TrainOptions(TypedDict, total=False):
+    """Keywords of `metarobot.train`: fields of `RunConfig`, and options of all algorithms."""
+
+    env_id: str
+    variant: Variant | None
+    scene: SceneRecord | None
+    seed: int
+    total_steps: int
+    num_tasks: int
+    episodes_per_task: int
+    hidden_sizes: tuple[int, ...]
+    initial_std: float
+    normalise_outer: bool
+    discount: float
+    gae_lambda: float
+    num_threads: int
+    options: Mapping[str, Value]  # by name, for those of an algorithm from outside
+
+    max_kl: float
+    cg_iterations: int
+    cg_damping: float
+    line_search_steps: int
+    line_search_decay: float
+    fisher_episodes: int
+    inner_lr: float
+    inner_objective: InnerObjective
+    normalise_inner: bool
+    shrink_steps: bool
+    value_prior: bool
+    vary_episodes: bool
+    adaptation_min_std: float
+    num_adaptation_steps: int
+    first_order: bool
+    min_std: float
+    outer_lr: float
+    outer_epochs: int
+    outer_max_kl: float
+    clip_ratio: float
+    inner_kl_penalty: float
+    reptile_steps: int
+    reptile_rate: float
+    context_size: int
+    support_episodes: int
+    embedding_size: int
+    encoder_epochs: int
+    model_lr: float
+    model_epochs: int
+    model_batch: int
+    num_weighed: int
+    likelihood_power: float
+    trial_episodes: int
+    latent_size: int
+    student_episodes: int
+    student_epochs: int
+    student_lr: float
+    task_products: bool
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Keywords of `metarobot.evaluate`: fields of `EvaluationConfig`."""
+
+    num_tasks: int
+    adaptation_episodes: tuple[int, ...]
+    num_blocks: int
+    episodes_per_block: int
+    later_step_length: float
+    test_episodes: int
+    action_noise: ActionNoise
+    rewards: Rewards
+    untrained: tuple[Untrained, ...]
+    splits: tuple[Split, ...]
+    heat_map: bool
+    grid_size: int
+    heat_map_episodes: tuple[int, ...]
+    robustness: bool
+    seed: int
+
+
+class RenderOptions(TypedDict, total=False):
+    """Keywords of `metarobot.render`: fields of `RenderConfig`."""
+
+    algorithm: str | None
+    split: Split | None
+    seed: int
+    adaptation_episodes: tuple[int, ...]
+    contact_forces: bool
+    slow_motion: float
+
+
+class ExplainOptions(TypedDict, total=False):
+    """Keywords of `metarobot.explain`: fields of `ExplanationConfig`."""
+
+    num_tasks: int
+    adaptation_episodes: tuple[int, ...]
+    num_identified: int
+    seed: int
+
+
+class Evaluation(table.Evaluation):
+    """What an evaluation has measured, with the sentences and figures of its report."""
+
+    @classmethod
+    def of(cls, measured: table.Evaluation) -> Self:
+        """Return the same evaluation, with the methods of this class."""
+        return cls(**{field.name: getattr(measured, field.name) for field in fields(measured)})
+
+    def summary(self) -> str:
+        """Return the result in a few lines: which policy wins, and where it fails."""
+        from metarobot.reporting.words import summary
+
+        return summary(self)
+
+    def plot_curve(self) -> Figure:
+        """Draw return and success over the number of adaptation episodes, for each split.
+
+        Raises:
+            ValueError: The evaluation has no test episodes.
+        """
+        from metarobot.reporting.figures import adaptation_curve
+
+        return adaptation_curve(self)
+
+    def plot_heat_map(self) -> Figure:
+        """Draw the return over two task parameters, a map for each policy.
+
+        Raises:
+            ValueError: No heat map was measured.
+        """
+        from metarobot.reporting.heat_map import heat_map
+
+        return heat_map(self)
+
+    def _repr_html_(self) -> str:
+        from metarobot.reporting.tables import overview_html
+
+        return overview_html(self)
 
 
 @float32_by_default()
@@ -305,7 +458,7 @@ def evaluate(
             say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}")
     prepare()
     with StageDisplay() as stages:
-        return evaluate_to_folder(
+        measured = evaluate_to_folder(
             trained,
             Path(out),
             replace(config or EvaluationConfig(robustness=True), **options),
@@ -315,6 +468,7 @@ def evaluate(
             commands=[command] if command else [],
             progress=stages,
         )
+    return Evaluation.of(measured)
 
 
 @overload
@@ -506,7 +660,7 @@ def compare(
                 raise InterruptedCommandError(error.signal_number, way_on) from None
         trained = [load_run(plan.folder).trained for plan in plans]
         require_alike(trained)
-        return evaluate_to_folder(
+        measured = evaluate_to_folder(
             trained,
             out,
             evaluation,
@@ -515,6 +669,7 @@ def compare(
             keep_scores=True,
             progress=stages,
         )
+    return Evaluation.of(measured)
 
 
 def _untrained(configs: Sequence[TrainConfig]) -> TrainedRun:

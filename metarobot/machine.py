@@ -14,10 +14,12 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
 
 MOST_THREADS = 1024
 """More than any machine has; with tens of thousands, libraries end the process."""
@@ -404,3 +406,65 @@ def _probe(backend: str) -> str:
     if "OpenGL platform library has not been loaded" in lines[-1]:  # MuJoCo, after GLFW's failure
         return "there is no display"
     return lines[-1][:_ERROR_LENGTH]
+
+
+# Imports when used: torch takes seconds to import and MuJoCo a tenth, and help needs neither.
+
+
+class Registry(MutableMapping[str, T], Generic[T]):
+    """Classes by name; the module of one is imported when its class is first asked for.
+
+    Args:
+        package: The package that holds the modules.
+        places: ``module:Class`` by name.
+    """
+
+    def __init__(self, package: str, places: Mapping[str, str]) -> None:
+        self._package = package
+        self._found: dict[str, T | str] = {**places}
+
+    def __getitem__(self, name: str) -> T:
+        """Return a class."""
+        found = self._found[name]
+        if isinstance(found, str):
+            module, _, class_name = found.partition(":")
+            imported = importlib.import_module(f"{self._package}.{module}")
+            found = self._found[name] = cast(T, getattr(imported, class_name))
+        return found
+
+    def __setitem__(self, name: str, value: T) -> None:
+        """Register a class."""
+        self._found[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a class."""
+        del self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one of this name; imports nothing."""
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names; imports nothing."""
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._found)
+
+
+def names_of(package: str, places: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package whose names are imported when they are first used.
+
+    Args:
+        package: The package, ``__name__`` in its ``__init__.py``.
+        places: Names by the module of the package that holds them.
+    """
+    modules = {name: module for module, names in places.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+
+    return get

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from metarobot.lazy import names_of
+from metarobot.machine import names_of
 
 if TYPE_CHECKING:
     from metarobot.policies.gaussian import (

@@ -25,7 +25,7 @@ from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
 from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
-from metarobot.console import StageDisplay
+from metarobot.console import StageDisplay, html_table, in_notebook
 from metarobot.envs import FAMILIES
 from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show
 from metarobot.io import (
@@ -37,7 +37,6 @@ from metarobot.io import (
     save_tensors,
     typed,
 )
-from metarobot.notebook import html_table, in_notebook
 from metarobot.policies import (
     Distribution,
     GaussianPolicy,

@@ -9,9 +9,8 @@ import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
-from metarobot.console import printable
+from metarobot.console import html_table, printable
 from metarobot.envs import find_family
-from metarobot.notebook import html_table
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 

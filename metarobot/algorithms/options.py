@@ -24,7 +24,7 @@ from metarobot.config import (
     number,
     switch,
 )
-from metarobot.lazy import Registry
+from metarobot.machine import Registry
 from metarobot.policies import MIN_STD
 
 if TYPE_CHECKING:

@@ -37,7 +37,6 @@ from metarobot.machine import extra
 
 if TYPE_CHECKING:  # takes half a second to import
     import pandas as pd
-    from matplotlib.figure import Figure
 
 Range = tuple[float, float]
 Cells = tuple[tuple[float | None, ...], ...]
@@ -506,39 +505,6 @@ class Evaluation:
                 **{name: np.tile(tasks[name], num_seeds) for name in tasks.names},
             }
         )
-
-    # The report's functions of the table, as methods: the only imports that point up.
-
-    def summary(self) -> str:
-        """Return the result in a few lines: which policy wins, and where it fails."""
-        from metarobot.reporting.words import summary
-
-        return summary(self)
-
-    def plot_curve(self) -> Figure:
-        """Draw return and success over the number of adaptation episodes, for each split.
-
-        Raises:
-            ValueError: The evaluation has no test episodes.
-        """
-        from metarobot.reporting.figures import adaptation_curve
-
-        return adaptation_curve(self)
-
-    def plot_heat_map(self) -> Figure:
-        """Draw the return over two task parameters, a map for each policy.
-
-        Raises:
-            ValueError: No heat map was measured.
-        """
-        from metarobot.reporting.heat_map import heat_map
-
-        return heat_map(self)
-
-    def _repr_html_(self) -> str:
-        from metarobot.reporting.tables import overview_html
-
-        return overview_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as values that JSON can hold, without single tasks."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+from metarobot.console import html_table
 from metarobot.evaluation.protocol import RANDOM
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Row, WorstTask
-from metarobot.notebook import html_table
 from metarobot.reporting.style import (
     Cell,
     after_blocks,

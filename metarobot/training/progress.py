@@ -18,8 +18,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from metarobot.config import TrainConfig
-from metarobot.console import InterruptedCommandError, is_first_process, make_console, print_line
-from metarobot.notebook import NotebookView, in_notebook
+from metarobot.console import (
+    InterruptedCommandError,
+    NotebookView,
+    in_notebook,
+    is_first_process,
+    make_console,
+    print_line,
+)
 
 if TYPE_CHECKING:  # reading a run imports no trainer
     from metarobot.training.trainer import Metrics

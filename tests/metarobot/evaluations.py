@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 from msgspec import structs
 
+from metarobot.api import Evaluation
 from metarobot.envs import SPLITS
 from metarobot.evaluation.protocol import EvaluationConfig, in_order
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import (
     Axis,
     Conditions,
-    Evaluation,
     GridMap,
     Headroom,
     HeatMap,

@@ -14,9 +14,8 @@ from trained import TRAINED
 
 import metarobot as mr
 from metarobot.algorithms import train_config
-from metarobot.console import StageDisplay
+from metarobot.console import StageDisplay, html_table
 from metarobot.evaluation.table import Conditions
-from metarobot.notebook import html_table
 from metarobot.reporting.film import Film
 from metarobot.reporting.video import write_film
 from metarobot.training.progress import TrainingDisplay
@@ -114,7 +113,7 @@ def shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    monkeypatch.setattr("metarobot.notebook._INTERVAL_S", 0.0)
+    monkeypatch.setattr("metarobot.console._INTERVAL_S", 0.0)
     return outputs
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 from loading import ROOT
 
-from metarobot import options
+from metarobot import api
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
@@ -50,10 +50,10 @@ mr.load_polici("grip", "latent")
 @pytest.mark.parametrize(
     ("keywords", "config"),
     [
-        (options.TrainOptions, RunConfig),
-        (options.EvaluateOptions, EvaluationConfig),
-        (options.RenderOptions, RenderConfig),
-        (options.ExplainOptions, ExplanationConfig),
+        (api.TrainOptions, RunConfig),
+        (api.EvaluateOptions, EvaluationConfig),
+        (api.RenderOptions, RenderConfig),
+        (api.ExplainOptions, ExplanationConfig),
     ],
 )
 def test_keywords_are_the_fields_of_the_configuration(keywords, config):

@@ -8,8 +8,8 @@ from evaluations import made_up_evaluation, with_another, with_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metarobot.api import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.evaluation.table import Evaluation
 from metarobot.io import json_bytes
 from metarobot.reporting.tables import episode_tables
 from metarobot.reporting.words import verdicts

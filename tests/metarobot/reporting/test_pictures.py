@@ -16,7 +16,7 @@ from evaluations import (
 )
 from PIL import Image
 
-from metarobot.evaluation.table import Evaluation
+from metarobot.api import Evaluation
 from metarobot.reporting import heat_map
 from metarobot.reporting import style as plot_style
 from metarobot.reporting.figures import (
