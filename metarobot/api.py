@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
+from metarobot.adaptation.hub import find_policy_file, write_hub_folder
 from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
 from metarobot.adaptation.run import Run
 from metarobot.algorithms import (
@@ -394,7 +395,7 @@ def load_policy(
 
     Args:
         path: As of `load_run`; or a file that `AdaptablePolicy.save` has written, which ends in
-            .safetensors.
+            .safetensors; or a folder as `metarobot export --format hub` writes.
         algorithm: Algorithm of the policy; by default that of the file, or the first of a run that
             adapts: latent, maml, others.
         best: Of a run, take the policy with the best smoothed return in training, not the last.
@@ -721,8 +722,11 @@ def choose_learner(
 
 
 def _is_policy_file(place: Run | str | Path) -> bool:
-    """Return whether a place is the file of a policy, not a run."""
-    return not isinstance(place, Run) and Path(place).suffix == SUFFIX and not Path(place).is_dir()
+    """Return whether a place is the file of a policy or its folder of the Hub, not a run."""
+    if isinstance(place, Run):
+        return False
+    file = find_policy_file(Path(place))
+    return file.suffix == SUFFIX and not file.is_dir()
 
 
 def choose_policy(
@@ -733,7 +737,7 @@ def choose_policy(
     adapts: bool = False,
     quiet: bool = False,
 ) -> AdaptablePolicy:
-    """Return the policy of a file, or that of a run as `choose_learner` chooses it.
+    """Return the policy of a file or a Hub folder, or that of a run, see `choose_learner`.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -744,7 +748,7 @@ def choose_policy(
         return run[choose_learner(run.trained, named, adapts=adapts, quiet=quiet)]
     if best:
         raise ValueError(f"{place} holds one policy: best goes with a run's folder")
-    policy = load_policy_file(Path(place))
+    policy = load_policy_file(find_policy_file(Path(place)))
     if named not in (None, policy.config.algorithm):
         held = policy.config.algorithm
         raise ValueError(f"{place} holds a policy of {held} alone: {named} needs a run")
@@ -878,7 +882,7 @@ def export(
     best: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Write a policy as an ONNX file or a PPO model: ``metarobot export``.
+    """Write a policy as an ONNX file, a PPO model or a Hub folder: ``metarobot export``.
 
     Example::
 
@@ -887,7 +891,8 @@ def export(
     Args:
         shown: A policy; or a run, its folder, the name of a run of the package, or the file of an
             adapted policy.
-        out: File to write: .onnx, for every policy, or .zip for a PPO model of Stable-Baselines3.
+        out: File to write: .onnx, for every policy, or .zip for a PPO model of Stable-Baselines3;
+            or without an ending a folder in the form of the Hugging Face Hub, for every policy.
         algorithm: Algorithm whose policy is written; if None maml for PPO, else the first that
             adapts.
         best: Of a folder, take the policy with the best smoothed return in training.
@@ -902,23 +907,27 @@ def export(
     from metarobot.adaptation.onnx import export_onnx, require_onnx
 
     out = Path(out)
-    if out.suffix not in (".onnx", ".zip"):
-        raise ValueError(f"out must end in .onnx, or in .zip for a PPO model, got {out}")
-    is_onnx = out.suffix == ".onnx"
-    if is_onnx:
+    if out.suffix not in ("", ".onnx", ".zip"):
+        raise ValueError(
+            f"out must end in .onnx, in .zip for a PPO model, or be a folder for the Hub, got {out}"
+        )
+    if out.suffix == ".onnx":
         require_onnx()
     prepare()
-    require_writable(out)
-    if not overwrite:
-        require_absent(out)
+    if out.suffix:
+        require_writable(out)
+        if not overwrite:
+            require_absent(out)
     if isinstance(shown, AdaptablePolicy):
         policy = shown
-    elif is_onnx or _is_policy_file(shown):
+    elif out.suffix != ".zip" or _is_policy_file(shown):
         policy = choose_policy(shown, algorithm, best=best)
     else:
         policy = choose_policy(shown, algorithm or "maml", best=best)
-    if is_onnx:
+    if out.suffix == ".onnx":
         export_onnx(policy, out, overwrite=overwrite)
+    elif not out.suffix:
+        write_hub_folder(policy, out, overwrite=overwrite)
     else:
         from metarobot.sb3 import export_ppo  # Stable-Baselines3 takes seconds to import
 

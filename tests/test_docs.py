@@ -41,6 +41,7 @@ RUN_HERE = {
     "docs/environments.md",
     "docs/few-shot.md",
     "docs/index.md",
+    "docs/logs.md",
     "docs/own-recordings.md",
     "docs/remaining-life.md",
     "docs/scenes.md",

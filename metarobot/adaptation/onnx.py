@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from metarobot.adaptation.policy import AdaptablePolicy, ControlStep
 from metarobot.adaptation.robot import LARGEST_REWARD
-from metarobot.algorithms import algorithm_class
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.io import require_absent, write_file
 from metarobot.machine import VERSION
@@ -186,25 +184,19 @@ def facts_of(policy: AdaptablePolicy) -> dict[str, Any]:
         "observation": _observation(policy),
         "action": [
             {"name": name, "unit": _ACTION_UNIT, "low": -1.0, "high": 1.0}
-            for name in family.action_elements
+            for name in policy.elements.action
         ],
         "action_commands": [asdict(scale) for scale in family.action_scales],
     }
-    if len(facts["action"]) != interface.action_size:
-        raise ValueError(f"{config.env_id} has other actions here than the policy's")
     estimate = _task_estimate(policy, family.distribution)
     return facts if estimate is None else {**facts, "task_estimate": estimate}
 
 
 def _observation(policy: AdaptablePolicy) -> list[dict[str, Any]]:
     """Return a row for each element; the network reads (observation - centre) / half_range."""
-    config, interface = policy.config, policy.interface
-    family = find_family(config.env_id)
-    names = [(element.quantity, element.unit) for element in family.observation_elements]
-    if algorithm_class(config.algorithm).observes_task:
-        names += [(name, "1") for name in _code_names(family.distribution)]
-    if len(names) != len(interface.observation_low):
-        raise ValueError(f"{config.env_id} has other observations here than the policy's")
+    interface, names = policy.interface, policy.elements.observation
+    units = [each.unit for each in find_family(policy.config.env_id).observation_elements]
+    units += ["1"] * (len(names) - len(units))  # of a task code
     bounds = zip(interface.observation_low, interface.observation_high, strict=True)
     return [
         {
@@ -215,17 +207,8 @@ def _observation(policy: AdaptablePolicy) -> list[dict[str, Any]]:
             "centre": _shortest((low + high) / 2),
             "half_range": _shortest((high - low) / 2),
         }
-        for (name, unit), (low, high) in zip(names, bounds, strict=True)
+        for name, unit, (low, high) in zip(names, units, bounds, strict=True)
     ]
-
-
-def _code_names(distribution: TaskDistribution) -> Iterator[str]:
-    """Name the elements of an encoded task, as the oracle observes it."""
-    for parameter in distribution.parameters:
-        if parameter.circular:
-            yield from (f"cosine of {parameter.name}", f"sine of {parameter.name}")
-        else:
-            yield f"{parameter.name}, its training range as -1 to 1"
 
 
 def _task_estimate(

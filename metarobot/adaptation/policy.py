@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +26,7 @@ from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
 from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.console import StageDisplay, html_table, in_notebook
-from metarobot.envs import FAMILIES
+from metarobot.envs import FAMILIES, TaskDistribution, find_family
 from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show
 from metarobot.io import (
     Count,
@@ -47,6 +47,7 @@ from metarobot.policies import (
 )
 from metarobot.rollout.collect import collect, replay
 from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.logs import Elements, MappingLike, read_log
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
 
 SUFFIX = ".safetensors"
@@ -119,6 +120,22 @@ class AdaptablePolicy:
     def task_params(self) -> Params:
         """Parameters for one task, each leaf (1, ...)."""
         return repeat_params(self.params, 1)
+
+    @cached_property
+    def elements(self) -> Elements:
+        """Names of the elements that it observes and commands, and its control step.
+
+        Raises:
+            ValueError: The task family is not known, or has other elements than the policy.
+        """
+        family, interface = find_family(self.config.env_id), self.interface
+        seen = [element.quantity for element in family.observation_elements]
+        if algorithm_class(self.config.algorithm).observes_task:
+            seen += code_names(family.distribution)
+        done = family.action_elements
+        if (len(seen), len(done)) != (len(interface.observation_low), interface.action_size):
+            raise ValueError(f"{self.config.env_id} has other elements here than the policy's")
+        return Elements(tuple(seen), done, family.control_step_s())
 
     # Acting.
 
@@ -214,17 +231,20 @@ class AdaptablePolicy:
         episodes: int,
         seed: int = 0,
         progress: bool = True,
+        exploring: bool = True,
         on_ended: Callable[[Episodes], None] | None = None,
     ) -> Episodes:
         """Run the adaptation episodes of one step of `adapt` on a robot; return them, (1, E, T).
 
         ``policy.adapt_from(policy.explore(...))`` is ``policy.adapt(...)``, with the same arguments
         and errors: between them one can look at the episodes.  With ``on_ended=kept.append`` those
-        that have ended are kept if the robot fails: adapt from ``mr.Episodes.join(kept)``.
+        that have ended are kept if the robot fails: adapt from ``mr.Episodes.join(kept)``.  With
+        ``exploring=False`` the episodes are demonstrations: the policy acts as `act` does.
         """
         self._require_adapting(episodes, seed)
         with closing(EpisodeDisplay(episodes, shown=progress)) as display:
-            return self._collect(robot, int(episodes), int(seed), display.add, on_ended)
+            numbers = int(episodes), int(seed)
+            return self._collect(robot, *numbers, display.add, on_ended, exploring=exploring)
 
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere; this policy stays as it is.
@@ -259,6 +279,23 @@ class AdaptablePolicy:
             num_episodes=self.num_episodes + episodes.num_episodes,
         )
 
+    def read_log(self, path: str | Path, mapping: MappingLike | None = None) -> Episodes:
+        """Read episodes of one task from a log of this policy's elements.
+
+        Example::
+
+            adapted = policy.adapt_from(policy.read_log("log.mcap", "mapping.toml"))
+
+        Args:
+            path: A LeRobot dataset, an MCAP file, a ROS bag or a CSV table; its content says which.
+            mapping: Places of the elements in the log; see ``metarobot.rollout.logs.LogMapping``.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+            ValueError: It is damaged or lacks something, or a library is missing.
+        """
+        return read_log(path, mapping, self.elements)
+
     def session(self, *, episodes: int, seed: int = 0) -> AdaptationSession:
         """Begin to adapt within a loop of the caller's own; see `AdaptationSession`."""
         self._require_adapting(episodes, seed)
@@ -288,6 +325,8 @@ class AdaptablePolicy:
         seed: int,
         on_returns: Callable[[np.ndarray], None],
         on_ended: Callable[[Episodes], None] | None = None,
+        *,
+        exploring: bool = True,
     ) -> Episodes:
         """Collect the next block of adaptation episodes, (1, E, T)."""
         env = rollout_env(
@@ -300,6 +339,8 @@ class AdaptablePolicy:
         )
         draws = draw_exploration(self, num_episodes, seed, env.start_size)
         explorer, (start, noise) = self.algorithm.exploring_policy, draws
+        if not exploring:
+            explorer, noise = self.policy, None
         return collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=on_ended)
 
     def _require_adapting(self, episodes: int, seed: int) -> None:
@@ -341,6 +382,15 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
         observations=torch.from_numpy(seen),
         final_observations=torch.where(final.isnan(), final, torch.from_numpy(known)),
     ).pad(interface.horizon)
+
+
+def code_names(distribution: TaskDistribution) -> Iterator[str]:
+    """Name the elements of an encoded task, as the oracle observes it."""
+    for parameter in distribution.parameters:
+        if parameter.circular:
+            yield from (f"cosine of {parameter.name}", f"sine of {parameter.name}")
+        else:
+            yield f"{parameter.name}, its training range as -1 to 1"
 
 
 class EpisodeDisplay:

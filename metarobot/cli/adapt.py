@@ -27,6 +27,8 @@ from metarobot.envs.checks import require_integer
 from metarobot.io import require_writable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from metarobot.adaptation.policy import AdaptablePolicy
     from metarobot.adaptation.robot import Robot
     from metarobot.rollout.episodes import Episodes
@@ -34,15 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PolicyOptions):
-    """Adapt a trained policy to a robot, and keep the adapted policy in a file.
+    """Adapt a trained policy to a robot, or to a log of one, and keep it in a file.
 
     RUN may also be the file of an adapted policy to go on with.
     """
 
     out: Path
     """File to write, ending in .safetensors."""
-    episodes: int
-    """Adaptation episodes before each adaptation step."""
+    episodes: int | None = None
+    """Adaptation episodes before each adaptation step; of a log the first ones, all by default."""
     steps: int = 1
     """Adaptation steps."""
     seed: int = 0
@@ -53,12 +55,26 @@ class Options(PolicyOptions):
     """Task of the family's simulation, as payload_kg=4; those not named are nominal."""
     variant: str | None = None
     """Variant of the family's simulation, such as late_network."""
+    log: Path | None = None
+    """Log to adapt to: a LeRobot dataset, an MCAP file, a ROS bag or a CSV table."""
+    mapping: Path | None = None
+    """Places of the elements in the log, a .toml or .json file; for MCAP files and bags."""
     what_changed: bool = False
     """Print which property of the robot has changed, from its first adaptation episode; for Reach
     and Grip."""
 
     def __post_init__(self) -> None:
-        """Refuse task options with --env, and several steps with --what-changed."""
+        """Refuse options that have no effect, and several steps with --what-changed."""
+        of_robot = {"--env": self.env, "--task": self.task, "--variant": self.variant}
+        if self.log is not None:
+            if given := [name for name, value in of_robot.items() if value]:
+                raise ValueError(f"{given[0]} is for a robot: leave it out with --log")
+            if self.steps != 1:
+                raise ValueError("a log is of one adaptation step: leave out --steps")
+        elif self.mapping is not None:
+            raise ValueError("--mapping describes a log: name it by --log")
+        elif self.episodes is None:
+            raise ValueError("name --episodes, the episodes to run, or --log")
         if self.env is not None and (self.task or self.variant):
             name = "--task" if self.task else "--variant"
             raise ValueError(f"{name} sets the family's simulation: leave it out with --env")
@@ -82,8 +98,33 @@ def run(arguments: list[str], prog: str) -> int:
         from metarobot.diagnosis.changes import require_recognisable  # only where asked for
 
         require_recognisable(policy)
+    if options.log is not None:
+        episodes = policy.read_log(options.log, options.mapping)
+        if options.episodes is not None:
+            require_integer("episodes", options.episodes, 1, episodes.num_episodes)
+            episodes = episodes.first(options.episodes)
+        adapted = policy.adapt_from(episodes)
+        if options.what_changed:
+            _print_change(console, policy, episodes)
+        adapted.save(options.out)
+    else:
+        adapted = _adapt_to_robot(policy, options, task, console)
+    print_line(console, f"adapted by {adapted.num_episodes} episodes: {options.out}")
+    return OK
+
+
+def _print_change(console: Console, policy: AdaptablePolicy, episodes: Episodes) -> None:
+    from metarobot.diagnosis.changes import what_changed
+
+    print_line(console, f"{what_changed(policy, episodes).sentence()}.")
+
+
+def _adapt_to_robot(
+    policy: AdaptablePolicy, options: Options, task: Mapping[str, float] | None, console: Console
+) -> AdaptablePolicy:
     robot = make_robot(policy, options.env, task, options.variant)
     begun_with, ended = policy, list["Episodes"]()
+    assert options.episodes is not None
     with closing(robot):
         try:
             for _ in range(options.steps):
@@ -93,16 +134,13 @@ def run(arguments: list[str], prog: str) -> int:
                 ended.clear()  # learning from them may fail, and would fail again
                 policy = policy.adapt_from(episodes)
                 if options.what_changed:
-                    from metarobot.diagnosis.changes import what_changed
-
-                    print_line(console, f"{what_changed(begun_with, episodes).sentence()}.")
+                    _print_change(console, begun_with, episodes)
             policy.save(options.out)
         except BaseException:
             if isinstance(robot, WatchedRobot) and robot.num_begun > 1:
                 _keep(policy, begun_with.num_episodes, ended, robot.num_begun, options.out)
             raise
-    print_line(console, f"adapted by {policy.num_episodes} episodes: {options.out}")
-    return OK
+    return policy
 
 
 def _keep(

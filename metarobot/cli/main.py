@@ -119,8 +119,9 @@ COMMANDS = {
     "render": "film one task before and after adaptation",
     "play": "play with a policy in the browser: set the task, adapt, compare",
     "explain": "measure how adaptation depends on the task and changes behaviour",
-    "adapt": "adapt a trained policy to a robot, in a few episodes",
+    "adapt": "adapt a trained policy to a robot or to a log, in a few episodes",
     "export": "write a policy as an ONNX file, or as a PPO model",
+    "export-episodes": "write episodes as a LeRobot dataset, or as a table",
     "import": "read the policy of a PPO model that you trust",
     "diagnose": "diagnose a machine from a few recordings of each fault",
     "list": "list the task families, and trained policies of the package",
@@ -132,7 +133,8 @@ COMMANDS = {
 
 def module_of(command: str) -> Any:
     """Import the module of a command, which has `run`, and `Options` or `make_parser`."""
-    return import_module(f"metarobot.cli.{'import_ppo' if command == 'import' else command}")
+    name = "import_ppo" if command == "import" else command.replace("-", "_")
+    return import_module(f"metarobot.cli.{name}")
 
 
 def _print_completion(shell: list[str]) -> int:
@@ -164,7 +166,7 @@ def make_parser(command: str) -> Parser:
 
 
 def _help() -> str:
-    lines = [f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()]
+    lines = [f"  {name:<17}{meaning}" for name, meaning in COMMANDS.items()]
     return "\n".join(
         [
             "usage: metarobot COMMAND [options]",

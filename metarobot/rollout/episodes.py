@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +12,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from metarobot.envs.checks import show
+
+if TYPE_CHECKING:
+    from metarobot.rollout.logs import Elements, MappingLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +201,112 @@ class Episodes:
             start=torch.zeros(1, E, 0),
         )
 
+    def to_log(self) -> dict[str, Any]:
+        """Return the steps that count, as `from_log` takes them: ``Episodes.from_log(**log)``.
+
+        Raises:
+            ValueError: The episodes are of several tasks, or one has no step that counts.
+        """
+        if self.num_tasks != 1:
+            raise ValueError(f"a log is of one task, got {self.num_tasks}: take rows of one")
+        counts = (self.mask[0] > 0).sum(-1).tolist()
+        if 0 in counts:
+            raise ValueError(f"episode {counts.index(0)} has no step that counts")
+
+        def cut(block: Tensor) -> list[np.ndarray]:
+            return [row[:count].numpy() for row, count in zip(block[0], counts, strict=True)]
+
+        seen = [
+            np.concatenate([shown, final[None]]) if np.isfinite(final).all() else shown
+            for shown, final in zip(
+                cut(self.observations), self.final_observations[0].numpy(), strict=True
+            )
+        ]
+        known = cut(self.log_probs)
+        return {
+            "observations": seen,
+            "actions": cut(self.actions),
+            "rewards": cut(self.rewards),
+            "log_probs": None if any(np.isnan(each).any() for each in known) else known,
+            "success": self.success[0].tolist(),
+        }
+
+    @classmethod
+    def from_lerobot(
+        cls,
+        path: str | Path,
+        mapping: "MappingLike | None" = None,
+        *,
+        elements: "Elements | None" = None,
+    ) -> "Episodes":
+        """Read the episodes of one task from the folder of a LeRobotDataset v3.0.
+
+        Example::
+
+            log = mr.Episodes.from_lerobot("dataset", elements=policy.elements)
+            adapted = policy.adapt_from(log)
+
+        Args:
+            path: The folder.
+            mapping: Places of the elements; see ``metarobot.rollout.logs.LogMapping``.
+            elements: Elements of the policy, whose names and rate are compared with the log's.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+            ValueError: It is damaged or lacks something, or pyarrow is missing.
+        """
+        return _read_log(path, mapping, elements, "lerobot")
+
+    @classmethod
+    def from_mcap(
+        cls, path: str | Path, mapping: "MappingLike", *, elements: "Elements | None" = None
+    ) -> "Episodes":
+        """Read the episodes of one task from an MCAP file; as `from_lerobot`.
+
+        Its messages are JSON, or of ROS 1 or 2.  A message is held until the next one.
+        """
+        return _read_log(path, mapping, elements, "mcap")
+
+    @classmethod
+    def from_rosbag(
+        cls, path: str | Path, mapping: "MappingLike", *, elements: "Elements | None" = None
+    ) -> "Episodes":
+        """Read the episodes of one task from a bag of ROS 1 or 2; as `from_mcap`."""
+        return _read_log(path, mapping, elements, "rosbag")
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        mapping: "MappingLike | None" = None,
+        *,
+        elements: "Elements | None" = None,
+    ) -> "Episodes":
+        """Read the episodes of one task from a table; as `from_lerobot`.
+
+        Without a mapping, its columns are ``episode``, the names of the elements, and ``reward``,
+        ``log_prob`` and ``success`` where known.
+        """
+        return _read_log(path, mapping, elements, "csv")
+
+    def to_lerobot(self, path: str | Path, elements: "Elements", *, task: str) -> None:
+        """Write the episodes of one task as a LeRobotDataset v3.0, a folder that must not exist.
+
+        Args:
+            path: The folder.
+            elements: Names of the elements, and the rate: ``policy.elements``.
+            task: Description of the task.
+        """
+        from metarobot.rollout.lerobot import write_lerobot
+
+        write_lerobot(Path(path), self, elements, task=task)
+
+    def to_csv(self, path: str | Path, elements: "Elements") -> None:
+        """Write the episodes of one task as a table, which `from_csv` reads bit for bit."""
+        from metarobot.rollout.logs import write_csv
+
+        write_csv(Path(path), self, elements)
+
     @classmethod
     def join(cls, blocks: Sequence["Episodes"]) -> "Episodes":
         """Return the episodes of several blocks on the same tasks as one block."""
@@ -205,6 +316,12 @@ class Episodes:
                 for field in fields(cls)
             }
         )
+
+
+def _read_log(path: Any, mapping: Any, elements: Any, format: Any) -> Episodes:
+    from metarobot.rollout.logs import read_log  # it needs Episodes
+
+    return read_log(path, mapping, elements, format=format)
 
 
 def _split_final(

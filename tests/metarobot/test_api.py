@@ -62,7 +62,7 @@ def test_every_public_name_is_there_and_says_how_it_is_used():
         (lambda: mr.compare("slide", out="x", jobs=0), "jobs must be an integer in"),
         (lambda: mr.render("slide", "film.mp4", slow=1), "unknown option 'slow': nearest is"),
         (lambda: mr.explain("slide", "x", num_task=1), "unknown option 'num_task': nearest is"),
-        (lambda: mr.export("slide", "x.pt"), "out must end in .onnx, or in .zip"),
+        (lambda: mr.export("slide", "x.pt"), "out must end in .onnx, in .zip"),
         (lambda: mr.render(None, "film.avi"), "must end in .mp4, .webp or .gif, got film.avi"),
     ],
 )

@@ -1,10 +1,13 @@
 """`metarobot export`, of runs and of adapted policies, in both formats."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from stable_baselines3 import PPO
 
 import metarobot as mr
@@ -66,6 +69,36 @@ def test_an_adapted_policy_as_a_ppo_model(run):
     np.testing.assert_allclose(found, policy.act(middle), 0, 1e-6)
 
 
+def test_a_folder_of_the_hub_holds_the_policy_and_describes_it(run, capfd):
+    command = ["export", str(run.path), "--algorithm", "rl2", "--out", "policy"]
+    assert main(command) == 0
+    loaded, expected = mr.load_policy("policy"), run["rl2"]
+    assert all(torch.equal(leaf, loaded.params[name]) for name, leaf in expected.params.items())
+    plain = load_file("policy/model.safetensors")  # as other tools read it
+    assert all(torch.equal(leaf, plain[name]) for name, leaf in expected.params.items())
+    config = json.loads(Path("policy/config.json").read_text())
+    assert (config["algorithm"], config["family"]) == ("rl2", "metarobot/Slide-v0")
+    _, metadata, card = Path("policy/README.md").read_text().split("---\n", 2)
+    assert "library_name: metarobot\n" in metadata
+    assert all(row["name"] in card for row in config["observation"] + config["action"])
+    assert main(["adapt", "policy", "--episodes", "2", "--out", "adapted.safetensors"]) == 0
+    assert main(["export", "policy", "--out", "policy.onnx"]) == 0
+    assert acts("policy.onnx", expected)
+    capfd.readouterr()
+    assert main(command) == 2
+    assert "policy is there already" in capfd.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+
+
+def test_a_folder_of_the_hubs_client_holds_links(run, tmp_path):
+    """Its cache keeps the files elsewhere."""
+    assert main(["export", str(run.path), "--algorithm", "maml", "--out", "policy"]) == 0
+    (tmp_path / "snapshot").mkdir()
+    for path in (tmp_path / "policy").iterdir():
+        (tmp_path / "snapshot" / path.name).symlink_to(path)
+    assert mr.load_policy("snapshot").config == run["maml"].config
+
+
 @pytest.mark.parametrize("options", [("--out", "policy.zip"), (*ONNX, "--out", "policy.onnx")])
 def test_a_file_is_replaced_only_on_request(run, capfd, options):
     command, path = ["export", str(run.path), "--algorithm", "maml", *options], Path(options[-1])
@@ -86,7 +119,11 @@ def test_a_file_is_replaced_only_on_request(run, capfd, options):
             ("--format", "sb3", "--out", "x.onnx"),
             "--out must end in .zip for --format sb3, got x.onnx",
         ),
-        (("--out", "x.pt"), "--out must end in .onnx, or in .zip for a PPO model, got x.pt"),
+        (
+            ("--out", "x.pt"),
+            "--out must end in .onnx, in .zip for a PPO model, or be a folder for the",
+        ),
+        (("--format", "hub", "--out", "x.zip"), "--out must have no ending for --format hub"),
         ((*ONNX, "--out", "x.onnx", "--algorithm", "promp"), "holds no promp, only maml, rl2"),
         ((*ONNX, "--out", "no/folder/x.onnx"), "no/folder: there is no such folder: make it"),
         (("--out", "x.zip", "--algorithm", "rl2"), "rl2 cannot be exported: PPO's policy does not"),
