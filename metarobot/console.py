@@ -1,4 +1,4 @@
-"""The terminal: escaped text, streams that never raise, signals, and a progress bar.
+"""The terminal and notebooks: escaped text, streams that never raise, signals, progress.
 
 A terminal obeys some characters instead of showing them: escape sequences recolour it, a newline
 makes one message look like two, bidirectional marks let a name read backwards.  All printed text

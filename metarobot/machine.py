@@ -1,4 +1,4 @@
-"""The machine: threads, versions, memory, OpenGL.
+"""The machine: threads, versions, memory, OpenGL, and imports when used.
 
 At import only the standard library is needed: `import_mujoco` comes before everything else.
 """
