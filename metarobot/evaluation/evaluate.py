@@ -427,6 +427,7 @@ def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
         settings=describe_settings(trained.config.decisive_values),
         total_steps=tuple(cost and cost.total_steps for cost in costs),
         seconds=tuple(cost and cost.seconds for cost in costs),
+        rise=tuple(each and each.rise for each in saved),
     )
 
 

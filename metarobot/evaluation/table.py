@@ -177,6 +177,9 @@ class MeasuredPolicy:
     reference without training of its own."""
     seconds: tuple[float | None, ...] = ()
     """Time of each seed's training, (S,), likewise."""
+    rise: tuple[float | None, ...] = ()
+    """Rise of the training return per 100,000 control steps over the last quarter of each seed's
+    training curve, (S,); None for a curve that is too short."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def verdicts(evaluation: Evaluation) -> list[str]:
         for name in evaluation.learners
         if entry.split in chosen and (rows := evaluation.curves.get((name, entry.split)))
     ]
-    return sentences or _without_headroom(evaluation)
+    return [*sentences, *_not_learned(evaluation)] if sentences else _without_headroom(evaluation)
 
 
 def conclusion(evaluation: Evaluation) -> str:
@@ -121,7 +121,8 @@ def summary(evaluation: Evaluation) -> str:
         parts += [f"upper bound: {_success(oracle)}"] if oracle else []
         lines.append(f"- {split_tasks(evaluation, split)}: {'; '.join(parts)}")
     lines += [f"- {sentence}" for name, sentence in _held(evaluation).items() if name in best]
-    lines += [f"- {special}" for special in [conditions(evaluation)] if special]
+    special = [conditions(evaluation), *_not_learned(evaluation)]
+    lines += [f"- {sentence}" for sentence in special if sentence]
     stage = f" {after_episodes(few)}" if few else ""
     return "\n".join([f"{evaluation_title(evaluation)}, success{stage}:", *lines])
 
@@ -248,19 +249,52 @@ def _no_headroom(headroom: Headroom, name: str, after: Row) -> str:
         f"oracle {number(headroom.oracle)}."
     )
     if round(headroom.gap.high, 2) < 0.0:  # as printed
-        return (
-            f"domain randomisation scores above the oracle (headroom {gap}), which is then "
-            f"no upper bound: no fraction of a gap can be given. {returns}"
-        )
+        return f"domain randomisation scores above the oracle (headroom {gap}). {returns}"
     if headroom.random is not None and headroom.oracle <= headroom.random:
-        return (
-            "the oracle does no better than random actions, so that no fraction of its lead over "
-            f"domain randomisation can be given. {returns}"
-        )
+        return f"the oracle does no better than random actions. {returns}"
     return (
         "there is no measurable gap between domain randomisation and the oracle (headroom "
-        f"{gap}), so there is nothing for adaptation to gain. {returns}"
+        f"{gap}). {returns}"
     )
+
+
+def _not_learned(evaluation: Evaluation) -> list[str]:
+    """Return the way out where the oracle, which observes the task, gains nothing by it.
+
+    The oracle is trained by the same optimiser as the others. A small return shows that it has not
+    learned to use the task, not that the task need not be known. One that gains on training tasks
+    but not elsewhere has learned.
+    """
+    known = evaluation.headroom
+    if any(each.is_meaningful for each in [e for e in known if e.split == "train"] or known):
+        return []
+    lost = [entry for entry in known if not entry.is_meaningful]
+    if not lost:
+        return []
+    where = " and ".join(split_tasks(evaluation, entry.split) for entry in lost)
+    rises = {
+        policy.algorithm: float(np.mean(seeds))
+        for policy in evaluation.policies
+        if (seeds := [rise for rise in policy.rise if rise is not None])
+    }
+    words = " and ".join(
+        f"{_signed(rises[name])} for {algorithm_title(name)}"
+        for name in (ORACLE, NEVER_ADAPTS)
+        if name in rises
+    )
+    text = (
+        "Not learned yet: train longer (`metarobot train --resume RUN --total-steps N`). On "
+        f"{where} the oracle, which observes the task, gains nothing by it."
+    )
+    if words:
+        text += " Over the last quarter of training the return still changes per 100,000 control "
+        text += f"steps by {words}."
+    return [text]
+
+
+def _signed(value: float) -> str:
+    """Return a rise with its sign, to 2 significant digits."""
+    return f"{value:+.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 def where_they_hold(evaluation: Evaluation) -> list[str]:

@@ -60,6 +60,8 @@ CHECKPOINT_FOLDER, BEST_FILE = "checkpoints", "best.safetensors"
 EVENTS_PREFIX = "events.out.tfevents."
 _FILES = (CONFIG_FILE, POLICY_FILE, CURVE_FILE, DONE_FILE)
 _MAX_CONFIG_BYTES, _MAX_CURVE_BYTES = 2**20, 64 * 2**20
+_LEAST_RISE_POINTS = 4
+"""Meta-iterations from which a rise of the return is estimated: fewer show noise."""
 
 RunError = FolderError
 """A run folder is missing, incomplete, unreadable or inconsistent."""
@@ -106,6 +108,20 @@ class SavedAlgorithm:
         """Control steps and returns of every meta-iteration, of CURVE_FILE."""
         columns = ("total_steps", "pre_return", "post_return")
         return load_curve(self.folder.path.parent, self.config.algorithm, columns)
+
+    @property
+    def rise(self) -> float | None:
+        """Rise of the training return per 100,000 control steps over the curve's last quarter.
+
+        It is the slope of least squares; None for a curve that is missing or too short.
+        """
+        if not self.folder.has(CURVE_FILE):
+            return None
+        steps, returns = (np.array(self.curve[name]) for name in ("total_steps", "post_return"))
+        last = np.isfinite(returns) & (steps >= 0.75 * steps.max(initial=0.0))
+        if last.sum() < _LEAST_RISE_POINTS:
+            return None
+        return float(1e5 * np.polyfit(steps[last], returns[last], 1)[0])
 
     @property
     def training_order(self) -> tuple[bool, int]:

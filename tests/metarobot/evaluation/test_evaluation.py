@@ -73,6 +73,24 @@ def on_variants(tmp_path_factory):
     return run, measure([run], config=INSERT_CONFIG)
 
 
+def test_the_rise_of_a_training_curve_is_that_of_its_last_quarter(tmp_path):
+    train_run(TINY, ("maml",), tmp_path / "run")
+    file = tmp_path / "run/maml/curve.csv"
+    columns = file.read_text().splitlines()[0].split(",")
+
+    def write(returns, steps):
+        table = pd.DataFrame(0.0, range(len(steps)), columns)
+        table.assign(total_steps=steps, post_return=returns).to_csv(file, index=False, na_rep="nan")
+        (run,) = load_runs([tmp_path / "run"])
+        return run.policies["maml"].saved.rise
+
+    steps = 1e4 * np.arange(1.0, 41.0)
+    returns = np.where(steps < 3e5, steps, 3e5 + 0.02 * (steps - 3e5))
+    assert write(returns, steps) == pytest.approx(2000.0)  # 0.02 a step
+    assert write(np.where(steps == 3.5e5, np.nan, returns), steps) == pytest.approx(2000.0)
+    assert write(returns[:8], steps[:8]) is None
+
+
 def test_every_policy_has_a_row_on_every_split_at_every_stage(evaluation):
     assert [policy.algorithm for policy in evaluation.policies] == in_order(TRAINED + UNTRAINED)
     assert {*evaluation.learners} == {"maml", *UNTRAINED[1:]}

@@ -199,7 +199,7 @@ def test_malicious_strings_are_escaped(evaluation: Evaluation, pictures: dict) -
 
 def verdict(evaluation: Evaluation, **changes) -> str:
     changed = with_headroom(evaluation, headroom("extrapolation", **changes))
-    (sentence,) = verdicts(changed)
+    sentence, *_ = verdicts(changed)
     return sentence.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -237,6 +237,28 @@ def test_verdict_without_headroom(evaluation: Evaluation) -> None:
     assert "nan" not in render_report(lost, {}, None, Origin())
 
 
+def test_an_oracle_that_gains_nothing_has_not_learned_yet(evaluation: Evaluation) -> None:
+    """How much its training curve still rises is said too, once for all learners and splits."""
+    assert not any("Not learned yet" in sentence for sentence in verdicts(evaluation))
+    rises = {"oracle": (0.05, 0.07, None), "domain_randomisation": (-0.004, 0.0, 0.004)}
+    trained = tuple(
+        replace(each, rise=rises.get(each.algorithm, ())) for each in evaluation.policies
+    )
+    lost = with_headroom(
+        with_another(replace(evaluation, policies=trained)),
+        headroom("interpolation", gap=Interval(0.01, -0.1, 0.1)),
+        headroom("extrapolation", gap=Interval(-0.3, -0.4, -0.2)),
+    )
+    *verdicts_, way_out = verdicts(lost)
+    assert not any("Not learned yet" in sentence for sentence in verdicts_)
+    assert way_out.startswith("Not learned yet: train longer (`metarobot train --resume RUN")
+    assert "gaps held out of the" in way_out
+    assert "tasks beyond the training range the oracle, which observes the task, gains" in way_out
+    assert "per 100,000 control steps by +0.06 for oracle and +0 for domain rand" in way_out
+    assert way_out in lost.summary()
+    assert "Not learned yet: train longer" in render_report(lost, {}, None, Origin())
+
+
 @pytest.mark.parametrize("dust", [0.0, -1e-15, -0.004])
 @pytest.mark.parametrize("returns", [-2.0, 500.0])
 def test_verdict_where_domain_randomisation_equals_the_oracle(evaluation, dust, returns):
@@ -256,7 +278,7 @@ def test_no_verdict_contradicts_the_numbers_that_it_shows(shares, gaps):
     (low, share, high), (gap_low, gap, gap_high) = sorted(shares), sorted(gaps)
     changes = {"gap": Interval(gap, gap_low, gap_high), "domain_randomisation": -1.0 - gap}
     entry = headroom("train", **changes)
-    (sentence,) = verdicts(with_headroom(captured(EVALUATION, share, low, high), entry))
+    sentence, *_ = verdicts(with_headroom(captured(EVALUATION, share, low, high), entry))
     shown = re.findall(r"[−\d.]+", sentence[sentence.index("[") : sentence.index("]")])
     shown_low, shown_high = (float(bound.replace("−", "-")) for bound in shown)
     sayings = {
