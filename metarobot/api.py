@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
+from metarobot.adaptation.episodes import Episodes
 from metarobot.adaptation.hub import find_policy_file, write_hub_folder
 from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
 from metarobot.adaptation.run import Run
@@ -56,7 +57,6 @@ from metarobot.evaluation.protocol import (
 from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
 from metarobot.machine import choose_num_threads, extra, float32_by_default, prepare, require_opengl
-from metarobot.rollout.episodes import Episodes
 from metarobot.training import load as training_load
 from metarobot.training.load import (
     TrainedPolicy,

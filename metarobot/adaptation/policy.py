@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metarobot.adaptation.episodes import Episodes
+from metarobot.adaptation.logs import Elements, MappingLike
 from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward, rollout_env
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
 from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
@@ -46,8 +48,6 @@ from metarobot.policies import (
     repeat_params,
 )
 from metarobot.rollout.collect import collect, replay
-from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.logs import Elements, MappingLike, read_log
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
 
 SUFFIX = ".safetensors"
@@ -279,22 +279,14 @@ class AdaptablePolicy:
             num_episodes=self.num_episodes + episodes.num_episodes,
         )
 
-    def read_log(self, path: str | Path, mapping: MappingLike | None = None) -> Episodes:
-        """Read episodes of one task from a log of this policy's elements.
+    def read_log(self, path: str | Path, mapping: MappingLike = None) -> Episodes:
+        """Read a log of this policy's elements, as `Episodes.from_file`.
 
         Example::
 
             adapted = policy.adapt_from(policy.read_log("log.mcap", "mapping.toml"))
-
-        Args:
-            path: A LeRobot dataset, an MCAP file, a ROS bag or a CSV table; its content says which.
-            mapping: Places of the elements in the log; see ``metarobot.rollout.logs.LogMapping``.
-
-        Raises:
-            OSError: It is missing or cannot be read.
-            ValueError: It is damaged or lacks something, or a library is missing.
         """
-        return read_log(path, mapping, self.elements)
+        return Episodes.from_file(path, mapping, elements=self.elements)
 
     def session(self, *, episodes: int, seed: int = 0) -> AdaptationSession:
         """Begin to adapt within a loop of the caller's own; see `AdaptationSession`."""
@@ -341,7 +333,15 @@ class AdaptablePolicy:
         explorer, (start, noise) = self.algorithm.exploring_policy, draws
         if not exploring:
             explorer, noise = self.policy, None
-        return collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=on_ended)
+        block = collect(
+            env,
+            explorer,
+            self.task_params,
+            noise=noise,
+            start=start,
+            on_ended=on_ended and (lambda some: on_ended(Episodes.join([some]))),
+        )
+        return Episodes.join([block])
 
     def _require_adapting(self, episodes: int, seed: int) -> None:
         require_integer("episodes", episodes, 1, MOST_EPISODES)

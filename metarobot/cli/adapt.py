@@ -29,9 +29,9 @@ from metarobot.io import require_writable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from metarobot.adaptation.episodes import Episodes
     from metarobot.adaptation.policy import AdaptablePolicy
     from metarobot.adaptation.robot import Robot
-    from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def _keep(
 
     No file is replaced: it may be adapted to more episodes.
     """
-    from metarobot.rollout.episodes import Episodes
+    from metarobot.adaptation.episodes import Episodes
 
     place, number = out, count(1)
     while os.path.lexists(place):

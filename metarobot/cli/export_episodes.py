@@ -68,7 +68,6 @@ def run(arguments: list[str], prog: str) -> int:
     from metarobot.api import choose_policy  # after help, which does not wait for torch
 
     policy = choose_policy(options.run, options.algorithm, best=options.best, adapts=True)
-    elements = policy.elements
     if options.log is not None:
         episodes = policy.read_log(options.log, options.mapping)
     else:
@@ -80,12 +79,9 @@ def run(arguments: list[str], prog: str) -> int:
                 seed=options.seed or 0,
                 exploring=not options.demonstrations,
             )
-    if options.out.suffix == ".csv":
-        episodes.to_csv(options.out, elements)
-    else:
-        family = policy.config.env_id.removeprefix("metarobot/")
-        named = ", ".join(f"{name}={value:g}" for name, value in (task or {}).items())
-        text = options.describe or (f"{family}: {named}" if named else family)
-        episodes.to_lerobot(options.out, elements, task=text)
+    family = policy.config.env_id.removeprefix("metarobot/")
+    named = ", ".join(f"{name}={value:g}" for name, value in (task or {}).items())
+    text = options.describe or (f"{family}: {named}" if named else family)
+    episodes.write(options.out, policy.elements, task=text)
     print_line(console, f"wrote {episodes.num_episodes} episodes: {options.out}")
     return OK

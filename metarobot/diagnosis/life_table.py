@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from metarobot.adaptation.file_reader import FileReader
 from metarobot.diagnosis.tables import (
     Kind,
     TableError,
-    TableReader,
     errors_as,
     read_frame,
+    read_table,
     refuse,
     require_bounded,
 )
@@ -108,7 +109,7 @@ def read_life_table(
     """Read and check a table of units.
 
     Args:
-        source: A DataFrame, or a file: .parquet, or text as `TableReader` reads it.
+        source: A DataFrame, or a file: .parquet, or text as `read_table` reads it.
         columns: Names of the columns; in a file without a header they are numbers from 1.
         sensors: Required sensors, others are ignored; None for all numeric columns.
         fails: Whether units failed at their last row, where the table has no column of events.
@@ -138,9 +139,9 @@ def read_life_table(
     if isinstance(source, pd.DataFrame):
         with errors_as(LifeError, "the table"):
             return _checked(read_frame(source, choose, way_out), columns, sensors, fails)
-    with errors_as(LifeError, source), TableReader() as reader:
+    with errors_as(LifeError, source), FileReader() as reader:
         path = followed(source)
-        frame = reader.read(Folder.named(path.parent), path.name, choose, way_out)
+        frame = read_table(reader, Folder.named(path.parent), path.name, choose, way_out)
         return _checked(frame, columns, sensors, fails)
 
 

@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from scipy.signal import resample_poly
 
+from metarobot.adaptation.file_reader import MOST_NUMBERS, FileReader
 from metarobot.diagnosis.tables import (
     LONGEST_NAME,
-    MOST_NUMBERS,
     Kind,
     TableError,
-    TableReader,
     errors_as,
+    read_table,
     refuse,
     require_bounded,
 )
@@ -163,7 +163,7 @@ def read_recordings(
     for name, value in (("window_s", window_s), ("resample_hz", resample_hz)):
         if value is not None and not is_number(value, 1e-12, 1e12):
             raise RecordingsError(f"{name} must be a number above 0, got {show(value)}")
-    with errors_as(RecordingsError, path), TableReader() as reader:
+    with errors_as(RecordingsError, path), FileReader() as reader:
         place = Folder.named(path)
         if not place.exists():
             raise TableError("there is no such folder")
@@ -242,7 +242,7 @@ def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
     return dict.fromkeys(wanted, "text")
 
 
-def _read_labels(place: Folder, reader: TableReader, ignore_labels: Sequence[str]) -> Any:
+def _read_labels(place: Folder, reader: FileReader, ignore_labels: Sequence[str]) -> Any:
     """Return files, labels and machines of the label table, without ignored labels."""
     if not place.has(LABELS_FILE):
         raise TableError(
@@ -250,7 +250,7 @@ def _read_labels(place: Folder, reader: TableReader, ignore_labels: Sequence[str
             "there are several"
         )
     with errors_as(RecordingsError, place.path / LABELS_FILE):
-        table: Any = reader.read(place, LABELS_FILE, _label_columns)
+        table: Any = read_table(reader, place, LABELS_FILE, _label_columns)
         way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
         refuse(table, ~table["file"].map(_is_inside), "file", way_out)
         if "machine" in table:
@@ -305,7 +305,7 @@ def _signal_columns(names: Sequence[str]) -> dict[str, Kind]:
 
 
 def _read_file(
-    place: Folder, file: str, reader: TableReader, fill_missing: bool, resample_hz: float | None
+    place: Folder, file: str, reader: FileReader, fill_missing: bool, resample_hz: float | None
 ) -> _File:
     """Read one recording, and resample it if there is a rate."""
     folder, name = _at(place, file)
@@ -315,7 +315,7 @@ def _read_file(
             "write a number, leave the cell empty, or drop the row or the column; call a column of "
             "dates timestamp"
         )
-        table: Any = reader.read(folder, name, _signal_columns, way_out)
+        table: Any = read_table(reader, folder, name, _signal_columns, way_out)
         if len(table) < LEAST_SAMPLES:
             raise TableError(
                 f"it has {len(table)} rows of numbers, must have at least {LEAST_SAMPLES}: record "

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal, NamedTuple, Self, TextIO
 
 import numpy as np
 import pandas as pd
 
+from metarobot.adaptation.file_reader import MOST_NUMBERS, FileReader
 from metarobot.console import printable
 from metarobot.envs.checks import show
 from metarobot.io import Folder
 
 MOST_CSV_BYTES, MOST_PARQUET_BYTES = 2**30, 2**28
-MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS = 10_000_000, 2**26, 1_001
+MOST_ROWS, MOST_COLUMNS = 10_000_000, 1_001
 LONGEST_NAME = 100
 """Characters of a name: of a column, a label, a machine."""
 _LONGEST_LINE = 2 * LONGEST_NAME * MOST_COLUMNS
@@ -63,74 +60,44 @@ def errors_as(kind: type[ValueError], path: Path | str) -> Iterator[None]:
         raise kind(printable(str(error))) from error
 
 
-class TableReader:
-    """Reads tables, Parquet files by `parquet_reader.py`: a process that starts with the first."""
+def read_table(
+    reader: FileReader, folder: Folder, name: str, choose: Choose, way_out: str = ""
+) -> pd.DataFrame:
+    """Read a table.  Its index, called "line" or "row", is the place of rows in the file.
 
-    def __init__(self) -> None:
-        self._process: Any = None
+    CSV is UTF-8.  Semicolons, tabulators, commas or else spaces separate cells.  Decimal commas
+    are recognised.  Lines that begin with # are comments.  Where the first line holds only
+    numbers, columns are named by their number from 1.
 
-    def __enter__(self) -> Self:
-        return self
+    Args:
+        reader: Reads Parquet files, as CSV.
+        folder: Where it is.
+        name: The file; Parquet if it ends in .parquet.
+        choose: Chooses the columns.
+        way_out: Advice for a cell that is no number.
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._folder.cleanup()
+    Returns:
+        The columns: float64, NaN where a cell is empty; text; or dates.
 
-    def read(self, folder: Folder, name: str, choose: Choose, way_out: str = "") -> pd.DataFrame:
-        """Read a table.  Its index, called "line" or "row", is the place of rows in the file.
-
-        CSV is UTF-8.  Semicolons, tabulators, commas or else spaces separate cells.  Decimal commas
-        are recognised.  Lines that begin with # are comments.  Where the first line holds only
-        numbers, columns are named by their number from 1.
-
-        Args:
-            folder: Where it is.
-            name: The file; Parquet if it ends in .parquet.
-            choose: Chooses the columns.
-            way_out: Advice for a cell that is no number.
-
-        Returns:
-            The columns: float64, NaN where a cell is empty; text; or dates.
-
-        Raises:
-            TableError: It is not valid.
-            OSError: It cannot be read.
-            FolderError: It is no regular file, or too long.
-        """
-        if not name.lower().endswith(".parquet"):
-            with folder.open(name, MOST_CSV_BYTES) as file:
-                return _read(file, "line", choose, way_out)
-        folder.open(name, MOST_PARQUET_BYTES).close()
-        with self._as_csv(folder.path / name).open("rb") as file:
-            return _read(file, "row", choose, way_out)
-
-    def _as_csv(self, path: Path) -> Path:
-        """Turn a Parquet file into CSV, which stays until the next one."""
-        if self._process is None:
-            self._folder = TemporaryDirectory()
-            self._csv = Path(self._folder.name, "table.csv")
-            script = Path(__file__).with_name("parquet_reader.py")
-            words = (sys.executable, "-P", script, self._csv, MOST_ROWS, MOST_NUMBERS)
-            self._process = subprocess.Popen(
-                [*map(str, words)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        with suppress(OSError):  # it has ended, and its output has, too
-            self._process.stdin.write(json.dumps(str(path.absolute())) + "\n")
-            self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer and self._process.wait() == 3:
-            raise TableError(
-                "Parquet files need `pip install 'metarobot[parquet]'`: install it, or write CSV"
-            )
-        if reason := json.loads(answer or '"it is damaged, or takes too much memory"'):
-            raise TableError(f"it cannot be read as a Parquet file: {reason}: write it again")
-        return self._csv
+    Raises:
+        TableError: It is not valid.
+        OSError: It cannot be read.
+        FolderError: It is no regular file, or too long.
+    """
+    if not name.lower().endswith(".parquet"):
+        with folder.open(name, MOST_CSV_BYTES) as file:
+            return _read(file, "line", choose, way_out)
+    folder.open(name, MOST_PARQUET_BYTES).close()
+    try:
+        path = reader.read("csv", folder.path / name, most_rows=MOST_ROWS)
+    except ImportError:
+        raise TableError(
+            "Parquet files need `pip install 'metarobot[parquet]'`: install it, or write CSV"
+        ) from None
+    except ValueError as error:
+        raise TableError(f"{error}: write it again") from None
+    with path.open("rb") as file:
+        return _read(file, "row", choose, way_out)
 
 
 def read_frame(frame: pd.DataFrame, choose: Choose, way_out: str = "") -> pd.DataFrame:

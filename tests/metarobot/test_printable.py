@@ -78,10 +78,9 @@ def test_everything_is_printed_through_print_line_or_as_a_table():
         "main.py: print(_help())",
         "main.py: print(f'metarobot {VERSION}')",
         "main.py: print(shtab.complete(everything, shell[0]))",
-        "log_reader.py: print(json.dumps(reason), flush=True)",  # to its parent
+        "file_reader.py: print(json.dumps(answer), flush=True)",  # to its parent
         "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(Text(printable(text), style), soft_wrap=True)",
-        "parquet_reader.py: print(json.dumps(reason), flush=True)",  # read by the parent process
         # Numbers of our own, while a policy adapts.
         "policy.py: print(file=sys.stderr)",
         "policy.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "

@@ -25,6 +25,10 @@ run = mr.train("grip", algorithms=["latent"], seed=3, inner_lr=1, options={"my_o
 policy: mr.AdaptablePolicy = mr.load_policy("grip", "latent")
 robot = gym.make("metarobot/Grip-v0")
 adapted = policy.adapt(robot, episodes=5)
+kept: list[mr.Episodes] = []
+policy.explore(robot, episodes=5, on_ended=kept.append).write("log.csv", policy.elements)
+kept += [mr.Episodes.from_csv("log.csv", elements=policy.elements).first(2)]
+adapted = policy.adapt_from(mr.Episodes.join(kept))
 evaluation = mr.evaluate([run, "grip"], out="results", num_tasks=3, splits=("train",))
 film = mr.render("grip", "film.mp4", adaptation_episodes=(5,), grid=(3, 3))
 size = open(mr.render(adapted, "after.mp4", task={"block_mass_kg": 1.5}), "rb").read()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from carts import INTERFACE, make_policy
 
+from metarobot.adaptation.episodes import Episodes
 from metarobot.policies.latent import POSTERIOR
-from metarobot.rollout.episodes import Episodes
 
 E, CUT, T = 3, 7, INTERFACE.horizon
 

@@ -10,9 +10,9 @@ from carts import ADAPTING, HIGH, HORIZON, LOW, Cart, make_policy
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarobot.adaptation import policy as policy_module
+from metarobot.adaptation.episodes import Episodes
 from metarobot.adaptation.policy import SessionError, load_policy_file
 from metarobot.envs import find_variant
-from metarobot.rollout.episodes import Episodes
 
 E = 5  # adaptation episodes, not divided by the number of robots
 

@@ -455,7 +455,7 @@ def table(current, **options) -> bytes:
 
 
 CURRENT_20 = r"row 20, column 'current \[A\]' is "
-NONE = "b.parquet: it cannot be read as a Parquet file: .*: write it again"
+NONE = "b.parquet: it cannot be read: .*: write it again"
 ONES = [1.0] * 19
 PARQUET = {
     "null": (lambda: table([*ONES, None]), f"{CURRENT_20}nan: fill it in"),

@@ -18,10 +18,11 @@ from pages import PAGES, PYTHON_BLOCK
 from pyarrow import parquet
 
 import metarobot as mr
+from metarobot.adaptation import episodes as formats
+from metarobot.adaptation import file_reader
+from metarobot.adaptation.logs import Elements
 from metarobot.cli.main import main
 from metarobot.envs import make_env
-from metarobot.rollout import logs
-from metarobot.rollout.logs import Elements
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def folder(tmp_path_factory, policy, episodes):
     write_mcap(folder / "log.mcap", log, elements)
     for version, name in enumerate(("ros1.bag", "ros2_sqlite", "ros2_mcap"), 1):
         write_bag(folder / name, log, elements, version)
-    episodes.to_csv(folder / "log.csv", elements)
-    episodes.to_lerobot(folder / "lerobot", elements, task="hold the block")
+    episodes.write(folder / "log.csv", elements)
+    episodes.write(folder / "lerobot", elements, task="hold the block")
     mapping = mapping_of(elements)
     (folder / "mapping.json").write_text(json.dumps(mapping))
     lines = [f'{key} = "{value}"' for key, value in mapping.items() if isinstance(value, str)]
@@ -91,6 +92,7 @@ def test_each_format_has_its_method_and_knows_its_own_order(policy, episodes, fo
         mr.Episodes.from_csv(folder / "log.csv", elements=policy.elements),
     ):
         assert torch.equal(log.observations, episodes.observations)
+        assert type(log.first(2)) is type(episodes) is mr.Episodes
     with pytest.raises(ValueError, match=r"log\.csv: it is a csv log, not mcap"):
         mr.Episodes.from_mcap(folder / "log.csv", mapping)
 
@@ -104,8 +106,8 @@ def test_what_is_unknown_stays_unknown(tmp_path, policy, episodes):
     final[0, 2], rewards[0, 0, 3] = torch.nan, torch.nan
     cut = replace(episodes, mask=mask, final_observations=final, rewards=rewards)
     cut = mr.Episodes.from_log(**cut.to_log())
-    cut.to_csv(tmp_path / "log.csv", policy.elements)
-    cut.to_lerobot(tmp_path / "lerobot", policy.elements, task="hold")
+    for name in ("log.csv", "lerobot"):
+        cut.write(tmp_path / name, policy.elements)
     for name in ("log.csv", "lerobot"):
         log = policy.read_log(tmp_path / name)
         for field in ("observations", "final_observations", "actions", "rewards", "mask"):
@@ -155,7 +157,8 @@ def test_names_are_matched_to_the_policys_elements(tmp_path, policy, episodes, f
     assert torch.equal(policy.read_log(tmp_path / "reversed.csv").actions, episodes.actions)
     other = Elements((*reversed(names),), policy.elements.action, policy.elements.control_step_s)
     flipped = mr.Episodes.from_lerobot(folder / "lerobot", elements=other)
-    assert torch.equal(flipped.observations, episodes.observations.flip(-1))
+    for field in ("observations", "final_observations"):
+        assert torch.equal(getattr(flipped, field), getattr(episodes, field).flip(-1))
     table.rename(columns={"finger opening": "finger openin"}).to_csv(
         tmp_path / "b.csv", index=False
     )
@@ -411,7 +414,7 @@ def test_a_hostile_log_is_refused_in_one_line(what, policy, folder, tmp_path, mo
     path = make(folder, tmp_path)
     needs = path.suffix in (".mcap", ".bag")
     if needs:
-        monkeypatch.setattr(logs, "MOST_MEMORY_BYTES", 2**27)
+        monkeypatch.setattr(file_reader, "MOST_MEMORY_BYTES", 2**27)
     with pytest.raises(ValueError, match=re.escape(words)) as refusal:
         policy.read_log(path, mapping_of(policy.elements) if needs else None)
     assert "\n" not in str(refusal.value)
@@ -449,12 +452,12 @@ def test_a_mapping_is_checked(policy, folder):
 
 
 def test_a_log_too_long_is_not_opened(policy, folder, monkeypatch):
-    monkeypatch.setattr(logs, "MOST_LOG_BYTES", 100)
+    monkeypatch.setattr(formats, "MOST_LOG_BYTES", 100)
     with pytest.raises(
         ValueError, match=r"log\.mcap is [\d,]+ bytes long, at most 100 are allowed"
     ):
         policy.read_log(folder / "log.mcap", mapping_of(policy.elements))
-    monkeypatch.setattr(logs, "MOST_NUMBERS", 100)
+    monkeypatch.setattr(file_reader, "MOST_NUMBERS", 100)
     with pytest.raises(ValueError, match="it holds more than 100 numbers: cut it"):
         policy.read_log(folder / "lerobot")
 

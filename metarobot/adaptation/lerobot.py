@@ -10,29 +10,26 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import torch
 
-from metarobot.io import MAX_JSON_BYTES, Folder, FolderError, json_bytes, parse_json, typed
-from metarobot.machine import extra
-from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.logs import (
-    MOST_PARQUET_BYTES,
+from metarobot.adaptation.logs import (
     Elements,
+    Log,
     LogMapping,
     from_table,
     in_order,
-    logs_of,
-    read_apart,
+    read_arrays,
     require_rate,
 )
+from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json, typed
+from metarobot.machine import extra
 
+MOST_PARQUET_BYTES = 2**28
 VERSION = "v3.0"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 STATE, NEXT_STATE, ACTION = "observation.state", "next.observation.state", "action"
@@ -55,10 +52,8 @@ class _Info(msgspec.Struct):
     features: Annotated[dict[str, _Feature], msgspec.Meta(max_length=1000)]
 
 
-def read_lerobot(
-    path: Path, mapping: LogMapping | None = None, elements: Elements | None = None
-) -> Episodes:
-    """Read the episodes of one task from the folder of a dataset; see `read_log`.
+def read_lerobot(path: Path, mapping: LogMapping | None, elements: Elements | None) -> Log:
+    """Read the folder of a dataset.
 
     A place of a mapping is a feature, or an element of one: ``observation.state[2]``.
 
@@ -79,15 +74,15 @@ def read_lerobot(
     if elements is not None:
         require_rate(1.0 / info.fps, elements, f"it has {info.fps:g} frames a second")
     fields = mapping or _own_mapping(info.features, elements)
-    places = [place.partition("[")[0] for place in fields.places()]
-    columns = dict.fromkeys([*places, *_COUNTERS])
-    has_next = mapping is None and NEXT_STATE in info.features
-    for column in [*columns, *([NEXT_STATE] if has_next else [])]:
-        if column not in info.features:
-            raise ValueError(f"it has no feature {column!r}, only {', '.join(info.features)}")
-    names = [*columns, *([NEXT_STATE] if has_next else [])]
-    arrays = read_apart(_data_files(folder), format="parquet", columns=names)
-    table = dict(zip(names, arrays, strict=True))
+    names = [place.partition("[")[0] for place in fields.places()] + [*_COUNTERS]
+    names += [NEXT_STATE] if mapping is None and NEXT_STATE in info.features else []
+    names = [*dict.fromkeys(names)]
+    for name in names:
+        if name not in info.features:
+            raise ValueError(f"it has no feature {name!r}, only {', '.join(info.features)}")
+    table = dict(
+        zip(names, read_arrays("columns", *_data_files(folder), columns=names), strict=True)
+    )
     number, frame = table["episode_index"], table["frame_index"]
     begins = np.flatnonzero(np.diff(number, prepend=np.nan))
     expected = np.arange(len(number)) - np.repeat(begins, np.diff(begins, append=len(number)))
@@ -97,14 +92,16 @@ def read_lerobot(
         raise ValueError(
             f"it holds {len(tasks)} tasks, but a policy adapts to one: keep the episodes of one"
         )
-    episodes = from_table(lambda place: _column(table, place), fields)
-    if not has_next:
-        return episodes
-    after = table[NEXT_STATE].reshape(len(number), -1)[[*(begins[1:] - 1), -1]]
-    final = torch.from_numpy(after.astype(np.float32))[None]
-    if final.shape != episodes.final_observations.shape or bool(final.isinf().any()):
-        raise ValueError(f"{NEXT_STATE} must hold finite numbers, as {STATE} does")
-    return replace(episodes, final_observations=final)
+    log = from_table({place: _column(table, place) for place in fields.places()}, fields)
+    if NEXT_STATE in table:  # its last row of an episode is the outcome of the last step
+        places = [f"next.{place}" for place in fields.observation.values()]
+        after = np.stack([_column(table, place) for place in places], axis=1)
+        ends = after[[*(begins[1:] - 1), -1]]
+        log["observations"] = [
+            seen if np.isnan(end).all() else np.append(seen, [end], axis=0)
+            for seen, end in zip(log["observations"], ends, strict=True)
+        ]
+    return log
 
 
 def _own_mapping(features: Mapping[str, _Feature], elements: Elements | None) -> LogMapping:
@@ -150,31 +147,22 @@ def _data_files(folder: Folder) -> list[Path]:
     return files
 
 
-def write_lerobot(
-    path: Path, episodes: Episodes, elements: Elements, *, task: str, robot: str | None = None
-) -> None:
-    """Write the episodes of one task as a new folder; ``meta/info.json`` appears last.
-
-    Args:
-        path: The folder, which must not exist.
-        episodes: Episodes (1, E, T).
-        elements: Their names, and the rate.
-        task: Description of the task.
-        robot: Name of the robot.
+def write_lerobot(path: Path, episodes: Sequence[Log], elements: Elements, task: str) -> None:
+    """Write episodes as a new folder; ``meta/info.json`` appears last.
 
     Raises:
-        ValueError: The episodes are of several tasks or of other elements, or pyarrow is missing.
-        OSError: The folder is there, or cannot be written.
+        ValueError: The folder is there, or pyarrow is missing.
+        OSError: It cannot be written.
     """
     with extra("logs", "writing a LeRobot dataset"):
         import pandas as pd
         import pyarrow  # noqa: F401
     folder = Folder(path)
     if folder.exists():
-        raise FolderError(f"{path} is there already: name another folder")
+        raise ValueError(f"{path} is there already: name another folder")
     fps = 1.0 / elements.control_step_s
     fps = round(fps) if abs(fps - round(fps)) < 1e-9 else fps
-    each = [_frames(log, k, fps) for k, log in enumerate(logs_of(episodes, elements))]
+    each = [_frames(log, k, fps) for k, log in enumerate(episodes)]
     rows = {name: np.concatenate([frames[name] for frames in each]) for name in each[0]}
     rows["index"] = np.arange(len(rows["index"]))
     # A feature that is known in no step is left out, and so are log-probabilities with gaps.
@@ -184,7 +172,7 @@ def write_lerobot(
     names = {STATE: elements.observation, NEXT_STATE: elements.observation, ACTION: elements.action}
     info = {
         "codebase_version": VERSION,
-        "robot_type": robot,
+        "robot_type": None,
         "total_episodes": len(each),
         "total_frames": len(rows["index"]),
         "total_tasks": 1,

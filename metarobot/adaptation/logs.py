@@ -1,43 +1,33 @@
-"""Logs of other tools as episodes: LeRobot datasets, MCAP files, ROS bags and CSV tables.
+"""Logs as tables and as messages: CSV, MCAP and ROS bags, and where a log holds what.
 
-docs/logs.md describes what is read.  A file may come from a stranger: its size is checked first,
-binary files are read by `log_reader.py` in a process of its own, and errors are one line.
+A log is read to a dictionary, the arguments of `Episodes.from_log`.  A file may come from a
+stranger: its size is checked first, and binary files are read by `file_reader.py`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
-import subprocess
-import sys
 import tomllib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from metarobot.adaptation.file_reader import FileReader
 from metarobot.console import printable
 from metarobot.envs.checks import MOST_HORIZON, nearest_name, show
-from metarobot.io import Folder, followed, parse_json, read_file, typed, write_file
-from metarobot.machine import MissingExtraError
-from metarobot.rollout.episodes import Episodes
+from metarobot.io import Folder, parse_json, read_file, typed, write_file
+from metarobot.machine import extra
 
-Format = Literal["lerobot", "mcap", "rosbag", "csv"]
-MOST_NUMBERS, MOST_EPISODES = 2**26, 10_000
-MOST_CSV_BYTES, MOST_PARQUET_BYTES, MOST_LOG_BYTES = 2**28, 2**28, 2**36
-"""Longest files; a log of messages may hold those of cameras, which are not read."""
-MOST_MEMORY_BYTES = 2**30
-"""Memory of the process that reads a file, beside that of Python, and length of what it unpacks."""
+MOST_EPISODES = 10_000
+MOST_CSV_BYTES = 2**28
 _MOST_MAPPING_BYTES = 2**20
-_LONGEST_HEADER = 2**16
+_LONGEST_LINE = 2**16
 _SAME_RATE = 0.02
 """Fraction by which control steps may differ; clocks and rounded rates differ by less."""
 _SAME_CLOCK = 0.1
@@ -99,90 +89,11 @@ class LogMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
         return [*dict.fromkeys(found)]
 
 
-MappingLike = Mapping[str, Any] | str | Path
+MappingLike = Mapping[str, Any] | str | Path | None
+Log = dict[str, Any]
 
 
-def read_log(
-    path: str | Path,
-    mapping: MappingLike | None = None,
-    elements: Elements | None = None,
-    *,
-    format: Format | None = None,
-) -> Episodes:
-    """Read the episodes of one task from a log; its content says which format it has.
-
-    Args:
-        path: File, or folder of a dataset or a bag.
-        mapping: See `LogMapping`: a dictionary, or a .toml or .json file.  Files of messages need
-            one; without it, columns are named as the elements.
-        elements: Elements of the policy, ``policy.elements``.  Their names are looked up, and their
-            order counts; without them, the order of the mapping does.
-        format: The format that it must have; any if None.
-
-    Returns:
-        Episodes (1, E, T).
-
-    Raises:
-        OSError: It is missing or cannot be read.
-        ValueError: It is damaged, too large, or lacks something, or a library is missing.
-    """
-    place = followed(Path(path))
-    with _naming(path):
-        found, variant = _recognise(place)
-        if format not in (None, found):
-            raise ValueError(f"it is a {found} log, not {format}")
-        fields = _read_mapping(mapping, elements)
-        if found in ("mcap", "rosbag"):
-            if fields is None:
-                raise ValueError("it holds messages: pass a mapping of topics to elements")
-            return _from_messages(place, variant, fields, elements)
-        if found == "csv":
-            return _from_csv(place, fields, elements)
-        from metarobot.rollout.lerobot import read_lerobot
-
-        return read_lerobot(place, fields, elements)
-
-
-@contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
-    """Name the log in errors."""
-    try:
-        yield
-    except ValueError as error:
-        text = printable(str(error))
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from None
-
-
-def _recognise(path: Path) -> tuple[Format, str]:
-    """Return the format of a file or a folder, and which kind of it."""
-    if path.is_dir():
-        folder = Folder(path)
-        kinds = folder.kinds()
-        if "metadata.yaml" in kinds:
-            for name in kinds:
-                folder.open(name, MOST_LOG_BYTES).close()  # no links, and not too long
-            return "rosbag", "rosbag2"
-        if kinds.get("meta") == "folder":
-            return "lerobot", ""
-        raise ValueError("the folder holds neither meta/info.json nor metadata.yaml")
-    with Folder(path.parent).open(path.name, MOST_LOG_BYTES) as file:
-        start = file.read(4096)
-    known: list[tuple[bytes, Format, str]] = [
-        (b"\x89MCAP0\r\n", "mcap", "mcap"),
-        (b"#ROSBAG V2.0\n", "rosbag", "rosbag1"),
-        (b"SQLite format 3\0", "rosbag", "rosbag2"),
-    ]
-    for magic, name, variant in known:
-        if start.startswith(magic):
-            return name, variant
-    if start.startswith(b"PAR1"):
-        raise ValueError("it is one file of a dataset: name the folder that holds meta/info.json")
-    if b"\0" in start or not start:
-        raise ValueError("it is empty, or no MCAP, ROS bag, LeRobot dataset or CSV")
-    return "csv", ""
-
-
-def _read_mapping(mapping: MappingLike | None, elements: Elements | None) -> LogMapping | None:
+def read_mapping(mapping: MappingLike, elements: Elements | None) -> LogMapping | None:
     """Return a mapping that is checked, with its elements in their order."""
     if mapping is None:
         return None
@@ -227,44 +138,26 @@ def require_rate(step_s: float, elements: Elements, what: str) -> None:
         raise ValueError(f"{what}, but a control step of the policy is {elements.control_step_s} s")
 
 
-def read_apart(paths: Sequence[Path], **request: Any) -> list[np.ndarray]:
-    """Return arrays that `log_reader.py` reads from files.
-
-    Raises:
-        ValueError: A file is damaged or takes too much memory, or a library is missing.
-    """
-    request |= {
-        "paths": [str(path.absolute()) for path in paths],
-        "most": MOST_NUMBERS,
-        "most_bytes": MOST_MEMORY_BYTES,
-    }
-    with TemporaryDirectory() as folder:
-        answers = Path(folder, "answer.npz")
-        done = subprocess.run(
-            [sys.executable, "-P", str(Path(__file__).with_name("log_reader.py")), str(answers)],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TMPDIR": folder},
-        )
-        if done.returncode == 3:
-            raise MissingExtraError("reading it needs `pip install 'metarobot[logs]'`")
-        if reason := json.loads(done.stdout or '"it is damaged, or takes too much memory"'):
-            raise ValueError(f"it cannot be read: {reason}")
-        with np.load(answers, allow_pickle=False) as arrays:
-            return [arrays[name] for name in arrays.files]
+def read_arrays(job: str, *paths: Path, **request: Any) -> list[np.ndarray]:
+    """Return arrays that `FileReader` reads from files; its errors name the extra."""
+    with (
+        FileReader() as reader,
+        extra("logs", "reading it"),
+        np.load(reader.read(job, *paths, **request), allow_pickle=False) as arrays,
+    ):
+        return [arrays[name] for name in arrays.files]
 
 
 # Tables: a row for each control step.
 
 
-def from_table(columns: Callable[[str], np.ndarray], mapping: LogMapping) -> Episodes:
-    """Return the episodes of a table.
+def from_table(columns: Mapping[str, np.ndarray], mapping: LogMapping) -> Log:
+    """Return the log of a table.
 
     The last row of an episode may lack its actions: it shows the outcome of the last step.
 
     Args:
-        columns: Returns a column by its name, (R,), NaN where a cell is empty.
+        columns: Columns by their names, (R,), NaN where a cell is empty.
         mapping: Names of the columns.
     """
     if mapping.gap_s is not None or mapping.step is not None:
@@ -272,8 +165,8 @@ def from_table(columns: Callable[[str], np.ndarray], mapping: LogMapping) -> Epi
 
     def column(source: _Source) -> np.ndarray:
         if isinstance(source, Field):
-            return source.scale * columns(source.field) + source.offset
-        return columns(source)
+            return source.scale * columns[source.field] + source.offset
+        return columns[source]
 
     seen, done = (
         np.stack([column(each) for each in group.values()], axis=1)
@@ -281,12 +174,9 @@ def from_table(columns: Callable[[str], np.ndarray], mapping: LogMapping) -> Epi
     )
     if not len(seen):
         raise ValueError("it has no rows")
-    if mapping.episode is None:
-        number = np.zeros(len(seen))
-    else:
-        number = columns(mapping.episode)
-        if not np.isfinite(number).all():
-            raise ValueError(f"column {mapping.episode!r} must hold the number of each episode")
+    number = np.zeros(len(seen)) if mapping.episode is None else columns[mapping.episode]
+    if not np.isfinite(number).all():
+        raise ValueError(f"column {mapping.episode!r} must hold the number of each episode")
     extra = {
         name: column(source) for name in _OPTIONAL if (source := getattr(mapping, name)) is not None
     }
@@ -294,69 +184,63 @@ def from_table(columns: Callable[[str], np.ndarray], mapping: LogMapping) -> Epi
     rows = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
     rows = sorted(rows, key=lambda each: each[0])
     steps = [each[:-1] if np.isnan(done[each[-1]]).all() else each for each in rows]
-    return _to_episodes(
+    return _as_log(
         [seen[each] for each in rows],
         [done[each] for each in steps],
         {name: [values[each] for each in steps] for name, values in extra.items()},
     )
 
 
-def _to_episodes(
+def _as_log(
     seen: Sequence[np.ndarray], done: Sequence[np.ndarray], extra: Mapping[str, list[np.ndarray]]
-) -> Episodes:
+) -> Log:
     known, success = extra.get("log_prob"), extra.get("success")
-    if known is not None and any(np.isnan(each).any() for each in known):
-        known = None
-    return Episodes.from_log(
-        seen,
-        done,
-        extra.get("reward"),
-        log_probs=known,
-        success=None if success is None else [bool((each[-1:] > 0.5).all()) for each in success],
-    )
+    return {
+        "observations": seen,
+        "actions": done,
+        "rewards": extra.get("reward"),
+        "log_probs": None if known is None or any(np.isnan(k).any() for k in known) else known,
+        "success": success and [bool((each[-1:] > 0.5).all()) for each in success],
+    }
 
 
-def _from_csv(path: Path, mapping: LogMapping | None, elements: Elements | None) -> Episodes:
-    with Folder(path.parent).open(path.name, MOST_CSV_BYTES) as file:
-        header = file.readline(_LONGEST_HEADER)
+def read_csv(path: Path, mapping: LogMapping | None, elements: Elements | None) -> Log:
+    """Read a table."""
+    with (
+        Folder(path.parent).open(path.name, MOST_CSV_BYTES) as file,
+        io.TextIOWrapper(file, "utf-8-sig", newline="") as text,
+    ):
+        rows = csv.reader(iter(lambda: text.readline(_LONGEST_LINE), ""), strict=True)
         try:
-            (names,) = csv.reader([header.decode("utf-8-sig").rstrip("\r\n")], strict=True)
-        except (ValueError, csv.Error):
-            raise ValueError("its first line must name the columns, in UTF-8") from None
-        if mapping is None:
-            if elements is None:
-                raise ValueError("pass elements=policy.elements, or a mapping of columns")
-            own: Any = [{name: name for name in group} for group in elements[:2]]
-            optional: Any = {name: name for name in _OPTIONAL if name in names}
-            mapping = LogMapping(observation=own[0], action=own[1], episode="episode", **optional)
-        for name in mapping.places():
-            if name not in names:
-                raise ValueError(f"it has no column {name!r}{nearest_name(name, names)}")
-            if names.count(name) > 1:
-                raise ValueError(f"it has the column {name!r} twice")
-        with io.TextIOWrapper(file, "utf-8", newline="") as text:
-            table = _read_cells(text, names, mapping.places())
-    return from_table(table.__getitem__, mapping)
+            names = next(rows)
+            if mapping is None:
+                mapping = _own_mapping(names, elements)
+            for name in mapping.places():
+                if names.count(name) != 1:
+                    has = "the column {!r} twice" if name in names else "no column {!r}"
+                    raise ValueError(f"it has {has.format(name)}{nearest_name(name, names)}")
+            columns = [(names.index(name), name, array("d")) for name in mapping.places()]
+            for cells in filter(None, rows):
+                line = rows.line_num
+                if len(cells) != len(names):
+                    raise ValueError(f"line {line} has {len(cells)} cells, the first {len(names)}")
+                for index, name, column in columns:
+                    column.append(_number(cells[index], line, name))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"it is no CSV in UTF-8: {error}") from None
+    return from_table({name: np.array(column) for _, name, column in columns}, mapping)
 
 
-def _read_cells(
-    text: io.TextIOWrapper, names: Sequence[str], chosen: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return the chosen columns of the lines after the first."""
-    columns = [(names.index(name), name, array("d")) for name in chosen]
-    try:
-        for line, cells in enumerate(csv.reader(text, strict=True), 2):
-            if cells and len(cells) != len(names):
-                raise ValueError(f"line {line} has {len(cells)} cells, the first {len(names)}")
-            for index, name, column in columns if cells else ():
-                column.append(_number(cells[index], line, name))
-    except csv.Error as error:
-        raise ValueError(f"it is no table in CSV: {error}") from None
-    return {name: np.array(column) for _, name, column in columns}
+def _own_mapping(names: Sequence[str], elements: Elements | None) -> LogMapping:
+    if elements is None:
+        raise ValueError("pass elements=policy.elements, or a mapping of columns")
+    observation, action = ({name: name for name in group} for group in elements[:2])
+    optional: Any = {name: name for name in _OPTIONAL if name in names}
+    return LogMapping(observation=observation, action=action, episode="episode", **optional)
 
 
 def _number(cell: str, line: int, name: str) -> float:
-    """Return a cell as a number, rounded once; NaN if it is empty."""
+    """Return a cell as a number; NaN if it is empty."""
     cell = cell.strip()
     known = {"": math.nan, "true": 1.0, "false": 0.0}.get(cell.lower())
     try:
@@ -365,36 +249,21 @@ def _number(cell: str, line: int, name: str) -> float:
         raise ValueError(f"line {line}, column {name!r}: {show(cell)} is no number") from None
 
 
-def logs_of(episodes: Episodes, elements: Elements) -> list[dict[str, Any]]:
-    """Return the arrays of each episode of one task, as `Episodes.from_log` takes them."""
-    sizes = episodes.observations.shape[-1], episodes.actions.shape[-1]
-    wanted = len(elements.observation), len(elements.action)
-    if sizes != wanted:
-        raise ValueError(f"episodes have {sizes} elements, their names are {wanted}")
-    log = episodes.to_log()
-    log["log_probs"] = log["log_probs"] or [np.full(len(a), np.nan) for a in log["actions"]]
-    return [dict(zip(log, each, strict=True)) for each in zip(*log.values(), strict=True)]
-
-
-def write_csv(path: Path, episodes: Episodes, elements: Elements) -> None:
-    """Write the episodes of one task as a table, which `read_log` reads bit for bit.
-
-    Raises:
-        ValueError: The episodes are of several tasks, or of other elements.
-        OSError: The file cannot be written.
-    """
+def write_csv(path: Path, episodes: Sequence[Log], elements: Elements) -> None:
+    """Write episodes as a table, which `read_csv` reads bit for bit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["episode", *elements.observation, *elements.action, *_OPTIONAL])
-    for number, log in enumerate(logs_of(episodes, elements)):
+    for number, log in enumerate(episodes):
+        last, unknown = len(log["actions"]), [""] * (len(elements.action) + len(_OPTIONAL))
         for step, seen in enumerate(log["observations"].tolist()):
-            if step == len(log["actions"]):  # the outcome of the last step
-                writer.writerow([number, *seen, *[""] * (len(elements.action) + len(_OPTIONAL))])
-                continue
-            earned = [log[name][step].item() for name in ("rewards", "log_probs")]
-            known = ["" if math.isnan(number) else number for number in earned]
-            success = int(log["success"] and step == len(log["actions"]) - 1)
-            writer.writerow([number, *seen, *log["actions"][step].tolist(), *known, success])
+            rest = unknown  # after the last step
+            if step < last:
+                earned = [log[name][step].item() for name in ("rewards", "log_probs")]
+                known = ["" if math.isnan(number) else number for number in earned]
+                success = int(log["success"] and step == last - 1)
+                rest = [*log["actions"][step].tolist(), *known, success]
+            writer.writerow([number, *seen, *rest])
     write_file(path, text.getvalue().encode())
 
 
@@ -417,9 +286,10 @@ class _Signal(NamedTuple):
         return np.where(index < 0, np.nan, self.values[index])
 
 
-def _from_messages(
-    path: Path, kind: str, mapping: LogMapping, elements: Elements | None
-) -> Episodes:
+def read_messages(path: Path, variant: str, mapping: LogMapping | None) -> Log:
+    """Read an MCAP file ("mcap"), or a bag ("rosbag1", "rosbag2")."""
+    if mapping is None:
+        raise ValueError("it holds messages: pass a mapping of topics to elements")
     if mapping.control_step_s is None:
         raise ValueError("pass elements=policy.elements, or control_step_s in the mapping")
     groups = {
@@ -434,7 +304,7 @@ def _from_messages(
     fields = [*dict.fromkeys(place.field for group in sources.values() for place in group)]
     marks = [*dict.fromkeys(each for each in (mapping.episode, mapping.step) if each is not None)]
     fields = [each for each in fields if each not in marks]
-    arrays = iter(read_apart([path], format=kind, fields=fields, marks=marks))
+    arrays = iter(read_arrays("messages", path, variant=variant, fields=fields, marks=marks))
     signals: dict[str, _Signal] = {}
     for name in [*fields, *marks]:
         times, values = next(arrays), next(arrays)
@@ -454,7 +324,7 @@ def _from_messages(
     if not episodes:
         raise ValueError(f"no episode begins: {mapping.episode!r} is never 0 or more")
     seen, done, extra = zip(*episodes, strict=True)
-    return _to_episodes(seen, done, {name: [each[name] for each in extra] for name in extra[0]})
+    return _as_log(seen, done, {name: [each[name] for each in extra] for name in extra[0]})
 
 
 def _spans(

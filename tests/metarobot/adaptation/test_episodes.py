@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.rollout.episodes import Episodes
+from metarobot.adaptation.episodes import Episodes
 
 LENGTHS = (3, 1, 5)
 

@@ -1,48 +1,108 @@
-"""Reads the numbers of a log in a process of its own, which `logs.py` starts as a script.
+"""Reads binary files of users in a process of its own, which runs this file as its script.
 
 A damaged file may end the process that reads it, and a few kilobytes may unpack to gigabytes.  Here
 neither harms the caller, and the system limits memory and files.  Definitions of messages are data:
 messages are decoded by walking along them, and no code is made of them.
 
-The input is a request, a text of JSON.  The arrays go to the file that the command line names, the
-answer to the output: the error, or an empty text.
+Each line of the input is a request, a text of JSON.  The result goes to the file that the request
+names, and the answer to the output, a line of JSON: the error, if there is one.
 """
 
 import json
 import os
 import re
+import subprocess
 import sys
 from array import array
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
-os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # others reserve unused memory
-
+MOST_NUMBERS = 2**26
+MOST_MEMORY_BYTES, MOST_WRITTEN_BYTES = 2**30, 2**31
+"""Memory of the process beside that of Python, which is also the longest record that it unpacks;
+and the longest file."""
 MOST_VALUES = 10**6
 """Values of one message."""
 MOST_ENTRIES = 10_000
-ROWS_AT_ONCE = 2**14
+CELLS_AT_ONCE, ROWS_AT_ONCE = 2**16, 2**14
+
+
+class FileReader:
+    """The process, for its parent; it starts with the first file."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._folder.cleanup()
+
+    def read(self, job: str, *paths: Path, **request: Any) -> Path:
+        """Return the file with the result, which stays until the next one.
+
+        Args:
+            job: Name of one of `JOBS`.
+            paths: Files to read.
+            request: What else the job reads.
+
+        Raises:
+            ImportError: A library is missing.
+            ValueError: A file is damaged, too large or takes too much memory.
+        """
+        if self._process is None:
+            self._folder = TemporaryDirectory()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(MOST_MEMORY_BYTES)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "TMPDIR": self._folder.name},
+            )
+        target = Path(self._folder.name, "result")
+        request |= {"job": job, "paths": [str(path.absolute()) for path in paths]}
+        request |= {"most_numbers": MOST_NUMBERS, "most_bytes": MOST_MEMORY_BYTES}
+        request["target"] = str(target)
+        with suppress(OSError):  # it has ended, and its output has, too
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or '{"damaged": ""}')
+        if "missing" in answer:
+            raise ImportError(answer["missing"])
+        for reason in answer.values():
+            reason = reason or "it is damaged, or takes too much memory"
+            raise ValueError(f"it cannot be read: {reason}")
+        return target
 
 
 def main() -> None:
-    """Answer the request."""
-    request = json.load(sys.stdin)
-    limit_memory(request["most_bytes"])
-    reason = ""
-    try:
-        read = read_parquet if request["format"] == "parquet" else read_messages
-        np.savez(sys.argv[1], *read(request))
-    except ImportError:
-        sys.exit(3)
-    except MemoryError:
-        reason = "it takes too much memory"
-    except Exception as error:  # of the libraries; of any kind for a damaged file
-        reason = f"{error}".partition("\n")[0][:200] or type(error).__name__
-        if isinstance(error, OSError) and error.errno:  # it leads beyond its end
-            reason = "it is damaged or cut off"
-    print(json.dumps(reason), flush=True)
+    """Answer until there are no more requests."""
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # others reserve unused memory
+    limit_memory(int(sys.argv[1]))
+    for line in sys.stdin:
+        answer = {}
+        try:
+            request = json.loads(line)
+            JOBS[request["job"]](request)
+        except ImportError as error:
+            answer["missing"] = f"{error}"
+        except MemoryError:
+            answer["damaged"] = "it takes too much memory"
+        except Exception as error:  # of the libraries; of any kind for a damaged file
+            reason = f"{error}".partition("\n")[0][:200] or type(error).__name__
+            if isinstance(error, OSError) and error.errno:  # it leads beyond its end
+                reason = "it is damaged or cut off"
+            answer["damaged"] = reason
+        print(json.dumps(answer), flush=True)
 
 
 def limit_memory(most_bytes: int) -> None:
@@ -52,10 +112,46 @@ def limit_memory(most_bytes: int) -> None:
     import resource
 
     most = int(statm.read_text().split()[0]) * resource.getpagesize() + most_bytes
-    for limit, value in ((resource.RLIMIT_AS, most), (resource.RLIMIT_FSIZE, most_bytes)):
+    for limit, value in ((resource.RLIMIT_AS, most), (resource.RLIMIT_FSIZE, MOST_WRITTEN_BYTES)):
         _, hard = resource.getrlimit(limit)
         if hard == resource.RLIM_INFINITY or value < hard:
             resource.setrlimit(limit, (value, hard))
+
+
+def write_csv(request: dict) -> None:
+    """Write a Parquet file as CSV."""
+    from pyarrow import csv
+
+    file = open_parquet(request["paths"][0])
+    schema, count = file.schema_arrow, file.metadata.num_rows
+    groups = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
+    if sum(groups) != count or min(groups, default=0) < 0:
+        raise ValueError(f"its footer says {count:,} rows, its row groups {sum(groups):,}")
+    most_rows, most_numbers = request["most_rows"], request["most_numbers"]
+    if count > most_rows or count * len(schema) > most_numbers:
+        raise ValueError(
+            f"it holds {count:,} rows x {len(schema)} columns, at most {most_rows:,} rows and "
+            f"{most_numbers:,} numbers are allowed: cut it"
+        )
+    with csv.CSVWriter(request["target"], schema) as writer:
+        for rows in file.iter_batches(max(1, CELLS_AT_ONCE // len(schema)), use_threads=False):
+            writer.write(rows)
+            count -= len(rows)
+    if count:
+        raise ValueError(f"its footer says {count:,} rows more than it holds")
+
+
+def write_arrays(request: dict, arrays: list) -> None:
+    """Write arrays in numpy's format."""
+    with open(request["target"], "wb") as file:
+        np.savez(file, *arrays)
+
+
+def open_parquet(path: str) -> Any:
+    """Open a Parquet file, with no more entries in its footer than any needs."""
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path, thrift_container_size_limit=MOST_ENTRIES)
 
 
 class Budget:
@@ -71,14 +167,12 @@ class Budget:
             raise ValueError(f"it holds more than {self.most:,} numbers: cut it")
 
 
-def read_parquet(request: dict) -> list:
-    """Return the columns of the files, joined: (R,), or (R, width) of lists."""
-    from pyarrow import parquet
-
-    budget, names = Budget(request["most"]), request["columns"]
+def read_columns(request: dict) -> None:
+    """Write columns of Parquet files, joined, as arrays: (R,), or (R, width) of lists."""
+    budget, names = Budget(request["most_numbers"]), request["columns"]
     parts: dict = {name: [] for name in names}
     for path in request["paths"]:
-        file = parquet.ParquetFile(path, thrift_container_size_limit=MOST_ENTRIES)
+        file = open_parquet(path)
         if missing := [name for name in names if name not in file.schema_arrow.names]:
             raise ValueError(f"it has no column {missing[0]!r}")
         for rows in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=False):
@@ -88,7 +182,7 @@ def read_parquet(request: dict) -> list:
                 parts[name].append(values)
     if not all(len({part.shape[1:] for part in each}) == 1 for each in parts.values()):
         raise ValueError("it has no rows, or lists of several lengths")
-    return [np.concatenate(part) for part in parts.values()]
+    write_arrays(request, [np.concatenate(part) for part in parts.values()])
 
 
 def to_numbers(column, name: str) -> np.ndarray:
@@ -110,12 +204,12 @@ def to_numbers(column, name: str) -> np.ndarray:
     return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
-def read_messages(request: dict) -> list:
-    """Return the times, (R,) in ns, and the values, (R,), of each field in turn.
+def read_messages(request: dict) -> None:
+    """Write the times, (R,) in ns, and the values, (R,), of each field in turn, as arrays.
 
     A mark that is false has the value -1; one that names a topic alone counts its messages.
     """
-    budget = Budget(request["most"])
+    budget = Budget(request["most_numbers"])
     wanted = {**dict.fromkeys(request["fields"], False), **dict.fromkeys(request["marks"], True)}
     places: dict = {}  # fields by topic
     found = {field: (array("q"), array("d")) for field in wanted}
@@ -139,7 +233,7 @@ def read_messages(request: dict) -> list:
             values.append(-1.0 if is_off else float(value))
     if empty := [field for field, (times, _) in found.items() if not times]:
         raise ValueError(f"it has no message of {empty[0]!r}")
-    return [np.array(column) for pair in found.values() for column in pair]
+    write_arrays(request, [np.array(column) for pair in found.values() for column in pair])
 
 
 def is_of(field: str, topic: str) -> bool:
@@ -161,7 +255,7 @@ def find(message, steps: list, field: str):
 
 def open_log(request: dict) -> tuple:
     """Return the topics of a log, and a function that yields the messages of some of them."""
-    kind, path = request["format"], request["paths"][0]
+    kind, path = request["variant"], request["paths"][0]
     if kind == "mcap":
         from mcap.reader import SeekingReader
 
@@ -296,6 +390,8 @@ class Walk:
         self.at += size
         return bytes(self.data[self.at - size : self.at])
 
+
+JOBS = {"csv": write_csv, "columns": read_columns, "messages": read_messages}
 
 if __name__ == "__main__":
     main()
