@@ -11,7 +11,7 @@ from metarobot.machine import names_of, silence_mujoco
 if TYPE_CHECKING:
     from metarobot.envs.checks import nearest_name
     from metarobot.envs.disturbances import Disturbances
-    from metarobot.envs.family import ActionScale, ObservationElement
+    from metarobot.envs.family import ActionScale, ObservationElement, RepeatedMotion
     from metarobot.envs.registration import (
         FAMILIES,
         file_name,
@@ -53,6 +53,7 @@ __getattr__ = names_of(  # MuJoCo is imported when it is used
         "family": (
             "ActionScale",
             "ObservationElement",
+            "RepeatedMotion",
         ),
         "registration": (
             "FAMILIES",

@@ -56,6 +56,22 @@ class ActionScale:
         return self.low + (self.high - self.low) * part
 
 
+@dataclass(frozen=True, kw_only=True)
+class RepeatedMotion:
+    """A motion that every episode repeats in view of its errors.
+
+    Iterative learning control then corrects it from one episode to the next.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    """Observation elements that hold an error, wanted minus measured, each with the element of the
+    action that corrects it."""
+    error_of_action: float
+    """Error that an action of 1 corrects, in the unit of the errors."""
+    lead_steps: int
+    """Control steps after which an action shows in its error."""
+
+
 class TaskFamily:
     """The physics, tasks, observations and rewards of a family, for a batch of simulations.
 
@@ -76,6 +92,8 @@ class TaskFamily:
     action_elements: ClassVar[tuple[str, ...]]
     action_scales: ClassVar[tuple[ActionScale, ...]] = ()
     """Scale of each element of the action; empty where that is no fixed scale."""
+    repeated_motion: ClassVar[RepeatedMotion | None] = None
+    """The motion that every episode repeats; None where episodes differ, or hide their errors."""
     default_horizon: ClassVar[int]
     timestep_s: ClassVar[float]
     """Time step of the scene."""

@@ -62,3 +62,14 @@ def set_body_lean(batch: Batch, body: str, lean_rad: np.ndarray) -> None:
     zeros = np.zeros_like(lean_rad)
     turn = np.stack([np.cos(lean_rad / 2), zeros, np.sin(lean_rad / 2), zeros], axis=1)
     batch.expand("body_quat")[:, batch.model.body(body).id] = turn
+
+
+def set_mass_centre(batch: Batch, body: str, position_m: np.ndarray) -> None:
+    """Move a body's centre of mass, (nsim, 3) in the body's frame; its inertia about it stays."""
+    batch.expand("body_ipos")[:, batch.model.body(body).id] = position_m
+
+
+def set_command_delay(batch: Batch, actuators: tuple[str, ...], delay_s: np.ndarray) -> None:
+    """Delay the controls of actuators, by one time step at least and no more than their queue."""
+    indices = [batch.model.actuator(actuator).id for actuator in actuators]
+    batch.expand("actuator_delay")[:, indices] = delay_s[:, None]

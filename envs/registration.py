@@ -35,6 +35,7 @@ FAMILIES: Registry[type[TaskVectorEnv]] = Registry(
         "metarobot/Push-v0": "push:PushVectorEnv",
         "metarobot/Carry-v0": "carry:CarryVectorEnv",
         "metarobot/Insert-v0": "insert:InsertVectorEnv",
+        "metarobot/Panda-v0": "panda:PandaVectorEnv",
         "metarobot/HalfCheetahDirection-v0": "half_cheetah:HalfCheetahDirectionVectorEnv",
         "metarobot/HalfCheetahVelocity-v0": "half_cheetah:HalfCheetahVelocityVectorEnv",
         "metarobot/PointNavigation-v0": "point_navigation:PointNavigationVectorEnv",

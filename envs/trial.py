@@ -71,6 +71,17 @@ def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
     scales = family.action_scales
     if scales and len(scales) != len(family.action_elements):
         yield f"action_scales must be () or one for each of action_elements, got {scales!r}"
+    motion, size = family.repeated_motion, len(family.observation_elements)
+    if motion and not (
+        motion.pairs
+        and all(0 <= e < size and 0 <= a < len(family.action_elements) for e, a in motion.pairs)
+        and motion.lead_steps >= 0
+        and 0.0 < motion.error_of_action < math.inf
+    ):
+        yield (
+            "repeated_motion must be None or pair elements of the observation and the action, "
+            f"with error_of_action above 0 and lead_steps of at least 0, got {motion}"
+        )
     axes, names = family.heat_map_axes, family.distribution.names
     if axes != () and not (_some(axes, str) and len(axes) == len({*axes} & {*names}) == 2):
         yield f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}"

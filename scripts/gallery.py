@@ -1,9 +1,9 @@
 """Film every task family for the gallery: short animations, two episodes side by side.
 
-A family with a policy in FILMS is filmed before and after adapting, the others without training: a
-short search finds the linear controller with the highest return on the nominal task (left) and on
-the filmed task (right), both from the filmed start.  The difference is the gain from knowing the
-task.  All draws have the seed 0.
+A family with a policy in FILMS, or with a motion that iterative learning control corrects, is
+filmed before and after adapting, the others without training: a short search finds the linear
+controller with the highest return on the nominal task (left) and on the filmed task (right), both
+from the filmed start. The difference is the gain from knowing the task. All draws have the seed 0.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 from shared import check_names, takes_options
 
+from metarobot.algorithms import configure
 from metarobot.api import render
 from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env
+from metarobot.evaluation.protocol import ITERATIVE, NEVER_ADAPTS
+from metarobot.evaluation.references import make_iterative_learning
 from metarobot.io import write_file
 from metarobot.reporting.film_config import RenderConfig
 from metarobot.reporting.films import Camera, adapt_to
@@ -32,7 +35,7 @@ from metarobot.training.load import FOLDER, load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 48_000
-"""Most bytes of a film; eleven films and the rest of docs share one limit, which tests check."""
+"""Most bytes of a film; all films and the rest of docs share one limit, which tests check."""
 SIDE_PX = (240, 180)
 CAPTION_PX = 24
 HOLD_S = 1.2
@@ -50,11 +53,14 @@ class Shown:
     task: dict[str, float]
     """Task parameters; those not named are nominal."""
     algorithm: str | None = None
-    """Algorithm of the shipped policy to film; None for searched controllers."""
+    """Algorithm of the shipped policy to film, or iterative learning control; None for searched
+    controllers."""
     episodes: int = 5
     """Adaptation episodes before the second side of a trained policy."""
     rounds: int = 25
     """Rounds of the search for controllers."""
+    slow_motion: float = 1.0
+    """Slow-down factor of the film."""
     seconds: float | None = None
     """Filmed time of an episode, in seconds; all of it when None."""
 
@@ -72,6 +78,11 @@ FILMS: dict[str, Shown] = {
     ),
     "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, algorithm="latent"),
     "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}, algorithm="latent"),
+    "panda": Shown(
+        task={"tool_mass_kg": 1.8, "mass_centre_x_m": -0.05, "command_delay_s": 0.022},
+        algorithm=ITERATIVE,
+        slow_motion=4.0,
+    ),
     "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=3.0),
     "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=3.0),
     "point-navigation": Shown(
@@ -162,11 +173,13 @@ def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str
 
 
 def trained_episodes(preset: str, shown: Shown, env: TaskVectorEnv) -> dict[str, np.ndarray]:
-    """Return actions of a shipped policy on the task before and after adapting."""
-    run = load_run(FOLDER / preset)
-    trained = run.policies[shown.algorithm or ""]
+    """Return actions of a policy that adapts, on the task before and after adapting."""
+    if shown.algorithm == ITERATIVE:
+        trained = make_iterative_learning(configure(PRESETS[preset], NEVER_ADAPTS))
+    else:
+        trained = load_run(FOLDER / preset).policies[shown.algorithm or ""]
     config = RenderConfig(algorithm=shown.algorithm, adaptation_episodes=(shown.episodes,))
-    adapted = adapt_to(run.env_id, env.tasks, trained, config)
+    adapted = adapt_to(PRESETS[preset].env_id, env.tasks, trained, config)
     stages = {after_episodes(number): params for number, params in adapted.items()}
     start = first_start(env)[None, None]
     return {
@@ -181,7 +194,7 @@ def first_start(env: TaskVectorEnv) -> np.ndarray:
 
 
 def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
-    """Film two episodes; return them and the simulated time between two pictures, in seconds."""
+    """Film two episodes; return them and the time between two pictures of the film, in seconds."""
     family = find_family(PRESETS[preset].env_id)
     step_s = family.control_step_s()
     horizon = None if shown.seconds is None else round(shown.seconds / step_s)
@@ -193,12 +206,14 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
             episodes = searched_episodes(preset, env, shown)
         else:
             episodes = trained_episodes(preset, shown, env)
-        every = max(1, round(FRAME_S / step_s))  # control steps from one picture to the next
+        every = max(
+            1, round(FRAME_S / shown.slow_motion / step_s)
+        )  # control steps from one picture to the next
         camera = Camera(env, 1 / every, 1 / (every * step_s))
         clips = [
             camera.replay(first_start(env), actions, name) for name, actions in episodes.items()
         ]
-        return clips, every * step_s
+        return clips, every * step_s * shown.slow_motion
 
 
 def compose(clips: Sequence[Clip]) -> list[Image.Image]:

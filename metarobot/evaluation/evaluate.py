@@ -30,7 +30,7 @@ from metarobot.envs import (
     find_variant,
     shipped_variants,
 )
-from metarobot.evaluation.protocol import MADE_OF, NEVER_ADAPTS, RANDOM, EvaluationConfig
+from metarobot.evaluation.protocol import ITERATIVE, MADE_OF, NEVER_ADAPTS, RANDOM, EvaluationConfig
 from metarobot.evaluation.references import find_policy, measured_names, names_left_out
 from metarobot.evaluation.statistics import HARM
 from metarobot.evaluation.table import (
@@ -192,7 +192,7 @@ def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
     config.pop("robustness")
     variant = plan.variant and plan.variant.to_dict()
     digest = hashlib.sha256(repr((VERSION, name, run.env_id, run.seed, config, variant)).encode())
-    if name != RANDOM:
+    if name not in (RANDOM, ITERATIVE):
         trained = name if name in run.policies else MADE_OF[name]
         digest.update(repr(run.policies[trained].config.decisive_values).encode())
         digest.update(run.policies[trained].sha256.encode())
@@ -417,7 +417,7 @@ def grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
 def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
     """Describe a policy and the cost of its training."""
     if name not in runs[0].policies:
-        return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
+        return MeasuredPolicy(algorithm=name, adapts=name != RANDOM)
     trained = runs[0].policies[name]
     saved = [run.policies[name].saved for run in runs]
     costs = [each and each.cost for each in saved]  # None where a training was interrupted

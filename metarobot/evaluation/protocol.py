@@ -32,6 +32,8 @@ UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
 
 RANDOM = "random"
 """Uniformly random actions."""
+ITERATIVE = "iterative_learning"
+"""Iterative learning control, measured where the family repeats a motion in view of its errors."""
 NEVER_ADAPTS = "domain_randomisation"
 """One policy for all tasks: the lower end of the headroom."""
 ORACLE = "oracle"
@@ -51,7 +53,8 @@ def in_order(algorithms: Iterable[str]) -> list[str]:
     References that do not observe the task come first, then the learners in the order given, then
     the references made from the oracle, then the oracle.
     """
-    first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
+    first = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning", ITERATIVE]
+    given = list(algorithms)
     last = ["strategy_search", "identification", ORACLE]
     learners = [name for name in given if name not in (*first, *last)]
     return [name for name in (*first, *learners, *last) if name in given]

@@ -1,6 +1,7 @@
-"""The references of the protocol, made from trained policies.
+"""The references of the protocol.
 
-Domain randomisation and the oracle are trained; the others need no training of their own.
+Domain randomisation and the oracle are trained; the others need no training of their own. Random
+actions and iterative learning control need no trained policy either.
 `ORACLE_REFERENCES` estimate the task input of a trained oracle. `STARTS` adapt by MAML's inner
 loop on the same adaptation episodes as the learners: from the policy of domain randomisation, and
 from initial parameters. Their adaptation statistics, which MAML measures in training (noise and
@@ -16,11 +17,13 @@ from typing import cast
 
 from metarobot.algorithms import configure
 from metarobot.algorithms.base import Algorithm, initial_params, make_policy
+from metarobot.algorithms.iterative_learning import CorrectingPolicy, IterativeLearning
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
 from metarobot.algorithms.references import Identification, StrategySearch
-from metarobot.config import find_preset
+from metarobot.config import TrainConfig, find_preset
 from metarobot.envs import find_family
 from metarobot.evaluation.protocol import (
+    ITERATIVE,
     MADE_OF,
     NEVER_ADAPTS,
     ORACLE,
@@ -43,8 +46,9 @@ _TUNING_TASKS = 20
 def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """Return the names of the measured policies: all of a run and the requested references.
 
-    A reference needs the trained policy that it is made from. Hidden rewards exclude policies that
-    need them to adapt.
+    A reference needs the trained policy that it is made from. Iterative learning control is
+    measured wherever the family repeats a motion: it costs little. Hidden rewards exclude policies
+    that need them to adapt.
 
     Raises:
         ValueError: No policy that adapts is left.
@@ -62,7 +66,7 @@ def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
 def names_left_out(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """Return the policies that hidden rewards exclude, in the order of tables.
 
-    All references that adapt without training need rewards.
+    All references that are made from a trained policy need rewards.
     """
     if config.rewards == "seen":
         return []
@@ -72,6 +76,8 @@ def names_left_out(run: TrainedRun, config: EvaluationConfig) -> list[str]:
 
 def _asked_for(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     asked = [name for name in config.untrained if name == RANDOM or MADE_OF[name] in run.policies]
+    if find_family(run.env_id).repeated_motion:
+        asked.append(ITERATIVE)
     return in_order([*asked, *run.policies])
 
 
@@ -85,6 +91,8 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     """
     if name in run.policies:
         return run.policies[name]
+    if name == ITERATIVE:
+        return make_iterative_learning(run.config)
     if name in ORACLE_REFERENCES:
         return make_oracle_reference(name, run.policies[ORACLE])
     # Options of MAML in the run, or of the family's preset if the run has no MAML.
@@ -96,24 +104,38 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     return prepare(start, task_set, config.episodes_per_block)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReferencePolicy(TrainedPolicy):
+    """A policy that an algorithm adapts which never trained it."""
+
+    reference: type[Algorithm]
+    """The algorithm."""
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """The algorithm that adapts it."""
+        return self.reference(self.config, self.policy)
+
+
+def make_iterative_learning(config: TrainConfig) -> ReferencePolicy:
+    """Return iterative learning control of a family, with no correction yet.
+
+    Args:
+        config: Configuration of any algorithm on the family.
+
+    Raises:
+        ValueError: The family repeats no motion in view of its errors.
+    """
+    policy = CorrectingPolicy(config)
+    params = initial_params(config, policy)
+    return ReferencePolicy(policy, params, config, reference=IterativeLearning)
+
+
 ORACLE_REFERENCES: dict[str, type[StrategySearch]] = {
     "strategy_search": StrategySearch,
     "identification": Identification,
 }
 """References that estimate the oracle's task input, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OracleReference(TrainedPolicy):
-    """A trained oracle that adapts by estimating its task input, without further training."""
-
-    reference: type[StrategySearch]
-    """Algorithm that estimates the task input."""
-
-    @cached_property
-    def algorithm(self) -> Algorithm:
-        """The algorithm that adapts it."""
-        return self.reference(self.config, cast(SearchingPolicy, self.policy))
 
 
 def make_oracle_reference(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
@@ -125,7 +147,7 @@ def make_oracle_reference(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
     search = reference(config, cast(SearchingPolicy, policy))
     own = {field.name: getattr(oracle, field.name) for field in fields(oracle)}
     own.update(policy=policy, params=search.beginning(oracle.params))
-    return OracleReference(**own, reference=reference)
+    return ReferencePolicy(**own, reference=reference)
 
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)

@@ -48,6 +48,7 @@ _OTHER_SPLITS = {
 """The same for policies trained on another distribution: the words do not mention training."""
 REFERENCE_TITLES = {
     "random": "random",
+    "iterative_learning": "iterative learning",
     "fine_tuning": "fine-tuning",
     "from_scratch": "from scratch",
     "strategy_search": "strategy search",

@@ -17,6 +17,7 @@ from stable_baselines3.common.env_checker import check_env as check_with_sb3
 from metarobot.envs import FAMILIES, TaskEnv, Tasks, make_env
 from metarobot.envs.carry import SWINGS
 from metarobot.envs.insert import DRAWN_MOUTH_M, FIXTURE, PEG_RADIUS_M, WALL_HALF_WIDTH_M, WALLS
+from metarobot.envs.panda import DAMPING, FRICTION_NM, STIFFNESS
 from metarobot.envs.push import LOAD_SHARE
 from metarobot.envs.reach import DRIVES, JOINTS, WRIST_FRICTION_RATIO
 from metarobot.envs.slide import FEET
@@ -375,6 +376,20 @@ def edit_insert(spec, task):
         scale_friction(spec.geom(geom), task["hole_friction"])
 
 
+def edit_panda(spec, task):
+    tool = spec.body("tool")
+    scale_mass(tool, task["tool_mass_kg"])
+    tool.ipos = [task[f"mass_centre_{axis}_m"] for axis in "xyz"]
+    for name, friction_nm in zip(JOINTS, FRICTION_NM, strict=True):
+        spec.joint(name).frictionloss = friction_nm * task["joint_friction_ratio"]
+    for names, ratio in ((STIFFNESS, "drive_stiffness_ratio"), (DAMPING, "drive_damping_ratio")):
+        for name in names:
+            drive = spec.actuator(name)
+            drive.gainprm = np.array(drive.gainprm) * task[ratio]
+            drive.biasprm = np.array(drive.biasprm) * task[ratio]
+            drive.delay = task["command_delay_s"]
+
+
 EDITS = {
     "Reach": edit_reach,
     "ReachHiddenGoal": edit_hidden_goal,
@@ -384,6 +399,7 @@ EDITS = {
     "Push": edit_push,
     "Carry": edit_carry,
     "Insert": edit_insert,
+    "Panda": edit_panda,
 }
 """Write a task into a scene before it is compiled."""
 
@@ -408,6 +424,8 @@ def random_ctrl(env, rng):
     elif env.family == "Insert":
         ctrl[:3] = rng.uniform(-0.1, 0.1, 3) - (0, 0, 0.1)
         ctrl[3:] = rng.uniform(-0.1, 0.1, 3)
+    elif env.family == "Panda":
+        ctrl[:] = np.tile(rng.uniform(-1.5, 1.5, 7), 2)
     elif env.family != "Grip":
         ctrl[:3] = rng.uniform(-0.5, 0.5, 3)
     else:

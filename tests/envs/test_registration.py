@@ -13,6 +13,7 @@ from metarobot.envs import (
     FAMILIES,
     ActionScale,
     ObservationElement,
+    RepeatedMotion,
     TaskEnv,
     TaskError,
     TaskVectorEnv,
@@ -156,6 +157,7 @@ def test_what_is_missing_is_named():
         ("heat_map_axes", ("block_mass_kg", "block_mass_kg")),
         ("observation_elements", ()),
         ("action_scales", (ActionScale("force", "N", 0.0, 1.0),) * 2),
+        ("repeated_motion", RepeatedMotion(pairs=((0, 9),), error_of_action=1.0, lead_steps=0)),
     ],
 )
 def test_a_declaration_of_another_kind_is_refused(name, value):

@@ -100,23 +100,25 @@ def dh_frames(q):
     return frames
 
 
-def test_links_follow_the_dh_table_within_the_published_limits(grip):
-    data = mujoco.MjData(grip)
+@pytest.mark.parametrize(("name", "hand"), [("grip", "end_effector"), ("panda", "tool")])
+def test_links_follow_the_dh_table_within_the_published_limits(name, hand):
+    model = compiled(name)
+    data = mujoco.MjData(model)
     rng = np.random.default_rng(0)
     for q in rng.uniform(JOINT_LIMITS[:, 0], JOINT_LIMITS[:, 1], (20, 7)):
         data.qpos[:7] = q
-        mujoco.mj_kinematics(grip, data)
+        mujoco.mj_kinematics(model, data)
         frames = dh_frames(q)
         for index, frame in enumerate(frames, start=1):
             link = data.body(f"link{index}")
             np.testing.assert_allclose(link.xpos, frame[:3, 3], atol=1e-9)
             np.testing.assert_allclose(link.xmat.reshape(3, 3), frame[:3, :3], atol=1e-9)
         flange = frames[-1] @ (0, 0, FLANGE_M, 1)
-        np.testing.assert_allclose(data.body("end_effector").xpos, flange[:3], atol=1e-9)
-    joints = [grip.joint(f"joint{index}").id for index in range(1, 8)]
-    np.testing.assert_allclose(grip.jnt_range[joints], JOINT_LIMITS)
+        np.testing.assert_allclose(data.body(hand).xpos, flange[:3], atol=1e-9)
+    joints = [model.joint(f"joint{index}").id for index in range(1, 8)]
+    np.testing.assert_allclose(model.jnt_range[joints], JOINT_LIMITS)
     expected = np.stack([-TORQUE_LIMITS_NM, TORQUE_LIMITS_NM], axis=1)
-    np.testing.assert_allclose(grip.jnt_actfrcrange[joints], expected)
+    np.testing.assert_allclose(model.jnt_actfrcrange[joints], expected)
 
 
 def test_home_is_an_equilibrium_and_no_motor_exceeds_its_torque(model):
