@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         train,
     )
     from metarobot.envs import register_family
-    from metarobot.reporting.film import Film
+    from metarobot.reporting.video import Film
 
 __all__ = [
     "AdaptablePolicy",
@@ -86,7 +86,7 @@ __all__ = [
 
 
 _ELSEWHERE = {
-    "Film": "metarobot.reporting.film",
+    "Film": "metarobot.reporting.video",
     "envs": "metarobot.envs",
     "register_family": "metarobot.envs.registration",
 }

@@ -19,11 +19,11 @@ from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     algorithm_class,
     configure,
+    make_policy,
     option_readers,
     register_algorithm,
     require_readers,
 )
-from metarobot.algorithms.base import make_policy
 from metarobot.config import (
     COMMON_NAMES,
     InnerObjective,
@@ -71,10 +71,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from metarobot.config import RenderConfig
     from metarobot.evaluation.explain import Explanation
     from metarobot.evaluation.protocol import ExplanationConfig
-    from metarobot.reporting.film import Film
-    from metarobot.reporting.film_config import RenderConfig
+    from metarobot.reporting.video import Film
 
 __all__ = [
     "AdaptablePolicy",
@@ -544,8 +544,8 @@ def render(
             task, or ffmpeg failed.
         OpenGLError: This machine cannot render.
     """
-    from metarobot.reporting.film_config import GridSize
-    from metarobot.reporting.film_config import RenderConfig as Config
+    from metarobot.config import GridSize
+    from metarobot.config import RenderConfig as Config
     from metarobot.reporting.films import render_adaptation, render_grid, render_policy
     from metarobot.reporting.video import VideoError, require_film_name
 

@@ -21,8 +21,7 @@ import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
-from metarobot.algorithms import algorithm_class, train_config
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import algorithm_class, make_policy, train_config
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file

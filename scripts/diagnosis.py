@@ -27,7 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from metarobot.cli.diagnose import Reading, reading_of
+from metarobot.cli.diagnose_options import Reading, reading_of
 from metarobot.cli.diagnosing import record_arms
 from metarobot.diagnosis.evaluate import SHOTS
 from metarobot.diagnosis.features import part_baseline

@@ -21,12 +21,11 @@ from shared import check_names, takes_options
 
 from metarobot.algorithms import configure
 from metarobot.api import render
-from metarobot.config import PRESETS
+from metarobot.config import PRESETS, RenderConfig
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.evaluation.protocol import ITERATIVE, NEVER_ADAPTS
 from metarobot.evaluation.references import make_iterative_learning
 from metarobot.io import write_file
-from metarobot.reporting.film_config import RenderConfig
 from metarobot.reporting.films import Camera, adapt_to
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip, webp_bytes

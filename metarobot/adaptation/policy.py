@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from metarobot.adaptation.episodes import Episodes
 from metarobot.adaptation.logs import Elements, MappingLike
 from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward, rollout_env
-from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict
-from metarobot.algorithms.base import Algorithm, adapt_once, make_algorithm
+from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, make_algorithm
+from metarobot.algorithms.base import Algorithm, adapt_once
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.console import StageDisplay, html_table, in_notebook
 from metarobot.envs import FAMILIES, TaskDistribution, find_family

@@ -8,11 +8,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from metarobot.algorithms.registry import algorithm_class
 from metarobot.config import AlgorithmOptions, TrainConfig
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.envs.checks import show
@@ -389,29 +387,6 @@ def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) ->
                 f"their shapes: {show(name)} is {is_now}, must be {wanted}"
             )
     return AdaptationStep(episodes, advantages, adapted)
-
-
-def make_algorithm(
-    config: TrainConfig, policy: GaussianPolicy, workers: Workers = ALONE
-) -> Algorithm[Any]:
-    """Return the algorithm of a configuration, bound to the processes that share its training."""
-    return algorithm_class(config.algorithm)(config, policy, workers)
-
-
-def make_policy(config: TrainConfig) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits the family's observations and actions."""
-    family = find_family(config.env_id)
-    observe_task = algorithm_class(config.algorithm).observes_task
-    return fit_policy(config, *family.spaces(observe_task=observe_task))
-
-
-def fit_policy(config: TrainConfig, observations: Space, actions: Space) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits boxes of shape (O,) and (A,)."""
-    if not isinstance(observations, Box) or not isinstance(actions, Box):
-        raise ValueError(f"observations and actions must be boxes, got {observations}, {actions}")
-    return algorithm_class(config.algorithm).make_policy(
-        config, observations.low.tolist(), observations.high.tolist(), actions.shape[0]
-    )
 
 
 def initial_params(config: TrainConfig, policy: GaussianPolicy) -> Params:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from gymnasium.spaces import Box, Space
+
 from metarobot.algorithms.options import ALGORITHMS, OPTIONS
 from metarobot.config import (
     COMMON_NAMES,
@@ -16,10 +18,13 @@ from metarobot.config import (
     Value,
     require_known,
 )
+from metarobot.envs import find_family
 from metarobot.envs.checks import nearest_name, show
 
 if TYPE_CHECKING:
     from metarobot.algorithms.base import Algorithm
+    from metarobot.learning.distributed import Workers
+    from metarobot.policies import GaussianPolicy
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
@@ -97,6 +102,30 @@ def options_class(name: Any) -> type[AlgorithmOptions]:
     """Return the options of an algorithm; ValueError with all names if the name is unknown."""
     require_algorithm(name)
     return OPTIONS.get(name) or ALGORITHMS[name].options_class
+
+
+def make_algorithm(
+    config: TrainConfig, policy: GaussianPolicy, workers: Workers | None = None
+) -> Algorithm[Any]:
+    """Return the algorithm of a configuration, bound to the processes that share its training."""
+    kind = algorithm_class(config.algorithm)
+    return kind(config, policy) if workers is None else kind(config, policy, workers)
+
+
+def make_policy(config: TrainConfig) -> GaussianPolicy:
+    """Lay out the policy's functional module that fits the family's observations and actions."""
+    family = find_family(config.env_id)
+    observe_task = algorithm_class(config.algorithm).observes_task
+    return fit_policy(config, *family.spaces(observe_task=observe_task))
+
+
+def fit_policy(config: TrainConfig, observations: Space, actions: Space) -> GaussianPolicy:
+    """Lay out the policy's functional module that fits boxes of shape (O,) and (A,)."""
+    if not isinstance(observations, Box) or not isinstance(actions, Box):
+        raise ValueError(f"observations and actions must be boxes, got {observations}, {actions}")
+    return algorithm_class(config.algorithm).make_policy(
+        config, observations.low.tolist(), observations.high.tolist(), actions.shape[0]
+    )
 
 
 def option_readers() -> dict[str, tuple[str, ...]]:

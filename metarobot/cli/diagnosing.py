@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from metarobot.cli import diagnose as commands
+from metarobot.cli import diagnose_options as commands
 from metarobot.cli.console import prepare
-from metarobot.cli.diagnose import reading_of
+from metarobot.cli.diagnose_options import reading_of
 from metarobot.console import StageDisplay, listed, make_console, make_table, print_line
 from metarobot.diagnosis import recordings as folders
 from metarobot.diagnosis import run as runs

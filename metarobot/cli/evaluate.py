@@ -8,9 +8,9 @@ from typing import Annotated
 
 from metarobot.cli.console import print_evaluation, shell_line
 from metarobot.cli.parsing import Argument, OutsideOptions, arguments_of, parse
+from metarobot.config import MOST_FILMS
 from metarobot.envs.checks import require_integers
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.film_config import MOST_FILMS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from metarobot.cli.parsing import (
     parse,
     parse_task,
 )
+from metarobot.config import RenderConfig
 from metarobot.console import make_console, print_line
-from metarobot.reporting.film_config import RenderConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import cast
 
-from metarobot.algorithms import configure
-from metarobot.algorithms.base import Algorithm, initial_params, make_policy
+from metarobot.algorithms import configure, make_policy
+from metarobot.algorithms.base import Algorithm, initial_params
 from metarobot.algorithms.iterative_learning import CorrectingPolicy, IterativeLearning
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
 from metarobot.algorithms.references import Identification, StrategySearch

@@ -18,7 +18,7 @@ from PIL import Image
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import algorithm_class
 from metarobot.algorithms.base import adapt_once
-from metarobot.config import TrainConfig
+from metarobot.config import GridSize, RenderConfig, TrainConfig
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -37,14 +37,13 @@ from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.machine import MissingExtraError, OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
-from metarobot.reporting.film import Film
-from metarobot.reporting.film_config import GridSize, RenderConfig
 from metarobot.reporting.style import after_episodes, family_title, in_unit, split_title
 from metarobot.reporting.video import (
     BLUE,
     MOST_FPS,
     ORANGE,
     Clip,
+    Film,
     Frame,
     VideoError,
     Words,

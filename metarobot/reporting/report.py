@@ -18,7 +18,6 @@ from metarobot.evaluation.table import Evaluation, describe_settings
 from metarobot.io import Folder, read_file
 from metarobot.machine import choose_num_threads, extra, provenance
 from metarobot.reporting.figures import PICTURES, TrainingCurve
-from metarobot.reporting.film import MOST_SHOWN_BYTES
 from metarobot.reporting.films import WorstFilms, film_worst_tasks
 from metarobot.reporting.heat_map import page_heat_map
 from metarobot.reporting.style import evaluation_title
@@ -31,7 +30,7 @@ from metarobot.reporting.tables import (
     worst_tables,
     worst_words,
 )
-from metarobot.reporting.video import data_url, is_playable
+from metarobot.reporting.video import MOST_SHOWN_BYTES, data_url, is_playable
 from metarobot.reporting.words import conclusion, conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
 

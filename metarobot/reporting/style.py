@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -208,9 +209,14 @@ def percent_interval(bounds: Interval | None) -> str:
 
 def make_figure(height_px: int) -> Figure:
     """Return a figure for display 900 pixels wide: 100 pixels per inch, stored at twice that."""
-    from metarobot.reporting.notebook_figure import NotebookFigure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    return NotebookFigure(figsize=(9.0, height_px / 100), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(9.0, height_px / 100), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    # Notebooks show matplotlib's figures by themselves only once pyplot is imported.
+    vars(figure)["_repr_png_"] = partial(png_bytes, figure)
+    return figure
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -8,11 +8,13 @@ there is no font file to find.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from io import BytesIO
 from math import ceil
 from pathlib import Path
@@ -21,8 +23,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from metarobot.console import printable
 from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from metarobot.io import require_writable, write_file
+from metarobot.io import read_file, require_writable, write_file
 from metarobot.machine import MissingExtraError, extra
 from metarobot.reporting.style import value_words
 
@@ -59,6 +62,10 @@ _ENCODING: dict[str, Any] = {
 }
 _PLAYED = re.compile(rb"stsd.{12}(avc1|avc3|vp09|av01)", re.DOTALL)
 """Encodings that all browsers in use can show, in the description of an MP4's pictures."""
+MOST_SHOWN_BYTES = 64 * 2**20
+"""Largest film that a page holds, in bytes."""
+_MEDIA_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".gif": "image/gif"}
+_FILM_STYLE = "max-width: 100%"
 
 
 class VideoError(RuntimeError):
@@ -91,6 +98,45 @@ class Words:
     """The first line, in large letters."""
     parts: Sequence[str] = ()
     """Further parts in as few lines as possible, such as the task's parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film(os.PathLike[str]):
+    """A film of one task or of a grid of tasks; its path, wherever a path is taken.
+
+    As the last value of a notebook's cell, it plays.
+    """
+
+    path: Path
+    """The file, which ends in .mp4, .webp or .gif."""
+    tasks: tuple[dict[str, float], ...]
+    """Parameters of the tasks; a grid is listed row by row, from the top."""
+    returns: Mapping[int, float]
+    """Mean return over the tasks, by the adaptation episodes before."""
+    successes: Mapping[int, int]
+    """Number of tasks that succeed, likewise."""
+
+    def __fspath__(self) -> str:
+        """Return the path."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        returns = " -> ".join(f"{value:z.2f}" for value in self.returns.values())
+        tasks = "" if len(self.tasks) == 1 else f" of {len(self.tasks)} tasks"
+        return f"Film({str(self.path)!r}{tasks}, return {returns})"
+
+    def _repr_html_(self) -> str | None:
+        """Return the film itself as HTML; None if it is gone or too large."""
+        try:
+            data = read_file(self.path, MOST_SHOWN_BYTES)
+        except (OSError, ValueError):
+            return None
+        kind = _MEDIA_TYPES[self.path.suffix.lower()]
+        url, name = data_url(data, kind), escape(printable(str(self.path)))
+        if kind == "video/mp4":
+            switches = "controls autoplay loop muted playsinline"
+            return f'<video {switches} style="{_FILM_STYLE}" title="{name}" src="{url}"></video>'
+        return f'<img style="{_FILM_STYLE}" alt="{name}" src="{url}">'
 
 
 def require_film_name(path: Path) -> None:

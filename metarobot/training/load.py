@@ -13,8 +13,8 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
-from metarobot.algorithms.base import Algorithm, make_algorithm, make_policy, tasks_of
+from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class, make_algorithm, make_policy
+from metarobot.algorithms.base import Algorithm, tasks_of
 from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
 from metarobot.io import most_bytes, parse_tensors, typed

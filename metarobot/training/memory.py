@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from metarobot.algorithms import algorithm_class
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import algorithm_class, make_policy
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.envs.checks import own_simulation_bytes, require_memory

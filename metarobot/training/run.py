@@ -14,8 +14,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, is_algorithm_name
-from metarobot.algorithms.base import initial_params, make_algorithm, make_policy
+from metarobot.algorithms import (
+    ALGORITHMS,
+    config_from_dict,
+    configure,
+    is_algorithm_name,
+    make_algorithm,
+    make_policy,
+)
+from metarobot.algorithms.base import initial_params
 from metarobot.config import CommonConfig, RunConfig, TrainConfig, find_preset
 from metarobot.envs import file_name
 from metarobot.envs.checks import show

@@ -10,14 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms import algorithm_class
-from metarobot.algorithms.base import (
-    Algorithm,
-    adapt_in_steps,
-    fit_policy,
-    initial_params,
-    make_algorithm,
-)
+from metarobot.algorithms import algorithm_class, fit_policy, make_algorithm
+from metarobot.algorithms.base import Algorithm, adapt_in_steps, initial_params
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_update import MetaBatch, UpdateReport

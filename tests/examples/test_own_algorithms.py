@@ -10,8 +10,7 @@ from fakes import config_of, made_up_batch, small_policy
 from outside_modules import copy_modules, run
 
 import metarobot as mr
-from metarobot.algorithms import ALGORITHMS
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import ALGORITHMS, make_algorithm
 from metarobot.policies import repeat_params
 
 FOLDER = Path(__file__).parents[2] / "examples" / "own_algorithms"

@@ -5,8 +5,7 @@ import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
-from metarobot.algorithms import ALGORITHMS, configure, train_config
-from metarobot.algorithms.base import make_algorithm, make_policy
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, make_policy, train_config
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import Workers

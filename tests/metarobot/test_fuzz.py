@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import PRESETS, CommonConfig
+from metarobot.config import PRESETS, CommonConfig, RenderConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.film_config import RenderConfig
 
 GIB = 2**30
 

@@ -14,11 +14,10 @@ from trained import TINY
 
 from metarobot.algorithms import configure, train_config
 from metarobot.cli.main import main
-from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, PRESETS, RunConfig
+from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, PRESETS, RenderConfig, RunConfig
 from metarobot.envs import FAMILIES
 from metarobot.evaluation.evaluate import require_memory
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.film_config import RenderConfig
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run import complete_run, resume_run, train_run
 from metarobot.training.run_folder import RunError

@@ -16,8 +16,7 @@ import metarobot as mr
 from metarobot.algorithms import train_config
 from metarobot.console import StageDisplay, html_table
 from metarobot.evaluation.table import Conditions
-from metarobot.reporting.film import Film
-from metarobot.reporting.video import write_film
+from metarobot.reporting.video import Film, write_film
 from metarobot.training.progress import TrainingDisplay
 
 

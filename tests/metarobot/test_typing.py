@@ -12,10 +12,9 @@ from loading import ROOT
 
 from metarobot import api
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.config import RunConfig
+from metarobot.config import RenderConfig, RunConfig
 from metarobot.envs import SceneRecord, Variant
 from metarobot.evaluation.protocol import EvaluationConfig, ExplanationConfig
-from metarobot.reporting.film_config import RenderConfig
 
 RIGHT = """
 import gymnasium as gym

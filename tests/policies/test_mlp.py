@@ -8,8 +8,7 @@ from fakes import act_alone
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import find_family
 from metarobot.policies import GaussianMLP, entropy, kl_divergence, log_prob, repeat_params
 from metarobot.policies.learned_loss import LearnedLossPolicy, directions

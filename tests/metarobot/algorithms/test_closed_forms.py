@@ -9,8 +9,7 @@ import torch
 from fakes import N, config_of, made_up_batch, small_policy
 from torch.func import grad
 
-from metarobot.algorithms import reptile
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, reptile
 from metarobot.algorithms.maml import GradientLearner
 from metarobot.learning.inner_loop import OBJECTIVES
 from metarobot.policies import repeat_params

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fakes import FakeEnv, Targets, config_of
 
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import make_policy
 from metarobot.algorithms.latent import anchors, transitions
 from metarobot.policies import latent, repeat_params
 from metarobot.policies.latent import NUM_LIKELY, UNITS, LatentState

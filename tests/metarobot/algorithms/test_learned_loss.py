@@ -7,7 +7,7 @@ from derivatives import numerical_gradient, relative_error
 from fakes import N, act_alone, config_of, made_up_batch, small_policy
 from torch.func import grad
 
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm
 from metarobot.policies import repeat_params
 from metarobot.policies.episode_encoder import transition_features
 

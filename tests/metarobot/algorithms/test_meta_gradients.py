@@ -8,7 +8,7 @@ from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 from torch.distributions import Normal
 from torch.func import grad
 
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.maml import CreditedExploration, exploration_credits
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.inner_loop import OBJECTIVES, likelihood_ratio

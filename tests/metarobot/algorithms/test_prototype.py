@@ -5,8 +5,7 @@ import pytest
 import torch
 from fakes import FakeEnv, N, made_up_batch, small_policy
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.prototypes import (
     embedding_moments,
     episode_counts,

@@ -7,8 +7,7 @@ import pytest
 import torch
 from fakes import FakeEnv, Targets
 
-from metarobot.algorithms import rl2, train_config
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, rl2, train_config
 from metarobot.algorithms.rl2 import one_after_the_other, pack, side_by_side, unpack
 from metarobot.envs import Tasks
 from metarobot.learning.meta_update import MetaBatch, kl_divergences

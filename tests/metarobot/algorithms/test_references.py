@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.algorithms import references, train_config
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import make_policy, references, train_config
 from metarobot.algorithms.references import Identification, StrategySearch, fit_tasks, misfits
 from metarobot.envs import find_family, make_env
 from metarobot.policies import repeat_params

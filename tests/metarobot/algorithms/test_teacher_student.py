@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from fakes import FakeEnv, Targets
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.envs import Tasks
 from metarobot.learning.adam import loss_rows
 from metarobot.policies import log_prob, repeat_params

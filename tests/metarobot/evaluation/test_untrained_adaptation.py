@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import adapt_once, initial_params, make_policy
+from metarobot.algorithms import make_policy, train_config
+from metarobot.algorithms.base import adapt_once, initial_params
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,

@@ -3,8 +3,7 @@ import dataclasses
 import torch
 from fakes import made_up_batch, small_policy
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.adam import AdamOptions, AdamState, adam_step, adam_update
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.meta_update import per_task_gradients

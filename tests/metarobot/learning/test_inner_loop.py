@@ -18,7 +18,7 @@ from fakes import (
 )
 from torch.func import grad, jacrev
 
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm
 from metarobot.config import INNER_OBJECTIVES
 from metarobot.learning.inner_loop import (
     OBJECTIVES,

@@ -8,8 +8,7 @@ from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.config import INNER_OBJECTIVES
 from metarobot.learning import trpo
 from metarobot.learning.inner_loop import OBJECTIVES, likelihood_ratio

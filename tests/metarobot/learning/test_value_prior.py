@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 
-from metarobot.algorithms.base import make_algorithm
+from metarobot.algorithms import make_algorithm
 from metarobot.learning.advantages import (
     LEARNING_RATE,
     STRENGTH_OF_ONE,

@@ -11,15 +11,14 @@ from evaluations import made_up_evaluation, worst_task
 from fakes import act_alone, untrained_run
 from PIL import Image
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import make_policy, train_config
+from metarobot.config import GridSize, RenderConfig
 from metarobot.envs import FAMILIES, TaskError, find_family, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.reporting import films
-from metarobot.reporting.film_config import GridSize, RenderConfig
 from metarobot.reporting.films import (
     FRAMES_PER_STEP,
     Camera,

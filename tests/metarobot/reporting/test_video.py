@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from metarobot.cli.main import main
-from metarobot.reporting.film import MOST_SHOWN_BYTES
 from metarobot.reporting.video import (
+    MOST_SHOWN_BYTES,
     Clip,
     Words,
     compose_film,

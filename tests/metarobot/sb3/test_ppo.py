@@ -10,8 +10,7 @@ from fakes import act_alone
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from metarobot.algorithms import train_config
-from metarobot.algorithms.base import make_policy
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import make_env
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.load import TrainedPolicy

@@ -3,11 +3,10 @@
 import pytest
 from trained import TRAINED
 
-from metarobot.config import RunConfig
+from metarobot.config import RenderConfig, RunConfig
 from metarobot.envs import FAMILIES, TaskVectorEnv, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.film_config import RenderConfig
 from metarobot.reporting.films import adapt_to, choose_task
 from metarobot.sb3 import export_ppo, import_ppo
 from metarobot.training.load import FOLDER, load_run
