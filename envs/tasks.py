@@ -19,8 +19,11 @@ import numpy as np
 from metarobot.envs.checks import after_number, is_number, nearest_name, show
 
 Interval = tuple[float, float]
-Split = Literal["train", "interpolation", "extrapolation"]
+Split = Literal["train", "interpolation", "extrapolation-one", "extrapolation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+ONE_BEYOND: Split = "extrapolation-one"
+MANY_PARAMETERS = 3
+"""A family with values beyond for more parameters has the split extrapolation-one too."""
 MOST_BEYOND = 5
 """Task parameters that a task of the extrapolation split puts beyond their range at once."""
 
@@ -325,9 +328,11 @@ class TaskDistribution:
     @property
     def splits(self) -> tuple[Split, ...]:
         """Splits of the family: ``train``, and those with values never trained on."""
+        num_beyond = sum(bool(parameter.extrapolation) for parameter in self.parameters)
         held_out = {
             "interpolation": any(parameter.gaps for parameter in self.parameters),
-            "extrapolation": any(parameter.extrapolation for parameter in self.parameters),
+            ONE_BEYOND: num_beyond > MANY_PARAMETERS,
+            "extrapolation": num_beyond > 0,
         }
         return tuple(split for split in SPLITS if held_out.get(split, True))
 
@@ -340,12 +345,15 @@ class TaskDistribution:
         In a held-out split every parameter that has held-out values takes one, so that no test
         task shares even one of these values with training.  Where more than `MOST_BEYOND`
         parameters have values beyond, each task draws which of them take one, so that the split is
-        no farther from training the more parameters there are; the others are as trained on.
+        no farther from training the more parameters there are; the others are as trained on.  In
+        the split extrapolation-one, one parameter takes a value beyond, each of them in as many
+        tasks as the others.
 
         Args:
             rng: Source of randomness.
             num_tasks: Number of tasks N.
-            split: ``train``, ``interpolation`` (the gaps) or ``extrapolation`` (beyond).
+            split: ``train``, ``interpolation`` (the gaps), ``extrapolation`` (beyond), or
+                ``extrapolation-one`` (one parameter beyond).
 
         Raises:
             TaskError: The split's name is unknown, or no parameter has such values.
@@ -365,6 +373,11 @@ class TaskDistribution:
             for p, place in zip(beyond, places, strict=True):
                 trained = p.sample(rng, num_tasks, "train")
                 columns[p.name] = np.where(place < MOST_BEYOND, columns[p.name], trained)
+        if split == ONE_BEYOND:
+            chosen = rng.permutation(np.arange(num_tasks) % len(beyond))
+            for index, p in enumerate(beyond):
+                values = p.sample(rng, num_tasks, "extrapolation")
+                columns[p.name] = np.where(chosen == index, values, columns[p.name])
         return Tasks(columns)
 
     def spread(self, uniforms: np.ndarray) -> Tasks:

@@ -188,7 +188,8 @@ def _array(numbers: Any) -> np.ndarray:
 def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
     """Return a digest of everything that scores depend on, including the package's version."""
     # Scores do not depend on the other policies, nor on the further variants.
-    config = {**asdict(plan.config), "untrained": ()}
+    splits = [each.split for each in plan.sets]
+    config = {**asdict(plan.config), "untrained": (), "splits": splits}
     config.pop("robustness")
     variant = plan.variant and plan.variant.to_dict()
     digest = hashlib.sha256(repr((VERSION, name, run.env_id, run.seed, config, variant)).encode())

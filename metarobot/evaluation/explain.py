@@ -17,7 +17,7 @@ from torch import Tensor
 from metarobot.algorithms.base import Belief
 from metarobot.algorithms.references import fit_tasks
 from metarobot.envs import TaskDistribution, TaskParameter, Tasks, find_family
-from metarobot.envs.tasks import Split
+from metarobot.envs.tasks import ONE_BEYOND, Split
 from metarobot.evaluation.protocol import ORACLE, EvaluationConfig, ExplanationConfig
 from metarobot.evaluation.table import headline_episodes
 from metarobot.evaluation.task_set import TaskSet
@@ -249,7 +249,8 @@ def explain(
     numbers = tuple(sorted({0, *config.adaptation_episodes}))
     few = headline_episodes(numbers) or 0
     # Each split is an equal share of the work, and so is fitting simulation to it.
-    share = 0.9 / (len(distribution.splits) * (2 if config.num_identified else 1))
+    splits: list[Split] = [s for s in distribution.splits if s != ONE_BEYOND]
+    share = 0.9 / (len(splits) * (2 if config.num_identified else 1))
     protocol = EvaluationConfig(num_tasks=config.num_tasks, seed=config.seed)
 
     one_task = adapted_to_one = None
@@ -261,7 +262,7 @@ def explain(
         one_task = _one_task(distribution, adapted_to_one, few)
         answer(one_task)
     judged: dict[Split, AdaptedTasks] = {}
-    for split in distribution.splits:
+    for split in splits:
         progress(f"tasks of the split {split}", len(judged) * share)
         task_set = TaskSet.of_split(run.env_id, split, protocol, run.variant, run.scene)
         judged[split] = AdaptedTasks(task_set, trained, numbers)

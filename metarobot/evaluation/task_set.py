@@ -12,7 +12,6 @@ from torch import Tensor
 
 from metarobot.algorithms.base import adapt_in_steps, adapt_once
 from metarobot.envs import (
-    SPLITS,
     SceneRecord,
     Tasks,
     TaskVectorEnv,
@@ -37,6 +36,8 @@ from metarobot.training.load import TrainedPolicy
 
 GRID = "grid"
 """The task set of the heat map, beside those of the splits."""
+_KEYS = ("train", "interpolation", "extrapolation", GRID, "extrapolation-one")
+"""Task sets in the order in which they were added: their place keys their draws."""
 
 
 class UniformPolicy(ReactivePolicy):
@@ -77,14 +78,14 @@ class TaskSet:
     ) -> TaskSet:
         """Draw the tasks of a split."""
         distribution = (variant or find_family(env_id)).distribution
-        rng = numpy_generator(config.seed, SPLITS.index(split), Phase.EVALUATION_TASKS)
+        rng = numpy_generator(config.seed, _KEYS.index(split), Phase.EVALUATION_TASKS)
         tasks = distribution.sample(rng, config.num_tasks, split)
         return cls(env_id, tasks, split, config, variant, scene)
 
     @property
     def key(self) -> int:
         """Integer that keys the draws, together with the seed."""
-        return (*SPLITS, GRID).index(self.split)
+        return _KEYS.index(self.split)
 
     def collect(
         self,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SPLIT_TITLES = {
     "train": "Training",
     "interpolation": "Interpolation",
+    "extrapolation-one": "Extrapolation, one",
     "extrapolation": "Extrapolation",
 }
 _SPLITS = {
@@ -38,12 +39,14 @@ _SPLITS = {
         "gaps in it, never trained on",
         "tasks in the gaps held out of the training range",
     ),
+    "extrapolation-one": ("one parameter beyond it", "tasks with one parameter beyond the range"),
     "extrapolation": ("beyond it, never trained on", "tasks beyond the training range"),
 }
 """For each split, a note below its title, and its tasks in a sentence."""
 _OTHER_SPLITS = {
     "train": ("of what is measured here", "tasks from the main range"),
     "interpolation": ("gaps in that range", "tasks in the gaps of the main range"),
+    "extrapolation-one": ("one parameter beyond it", "tasks with one parameter beyond that range"),
     "extrapolation": ("beyond that range", "tasks beyond the main range"),
 }
 """The same for policies trained on another distribution: the words do not mention training."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskError, TaskParameter, Tasks
+from metarobot.envs.tasks import MOST_BEYOND, ONE_BEYOND
 
 DISTRIBUTIONS = {env_id: FAMILIES[env_id].distribution for env_id in FAMILIES}
 GRIP = DISTRIBUTIONS["metarobot/Grip-v0"]
@@ -87,8 +88,20 @@ def test_every_family_keeps_its_splits_apart_and_is_told_on_its_scale(distributi
         tasks = distribution.sample(np.random.default_rng(0), 500, split)
         distribution.validate(tasks)
         assert tasks.names == distribution.names
+        num_beyond = np.zeros(500)
         for parameter in distribution.parameters:
-            assert_in_split(parameter, tasks[parameter.name], split)
+            values = tasks[parameter.name]
+            if split.startswith("extrapolation"):
+                beyond = (values < parameter.train[0]) | (values > parameter.train[1])
+                num_beyond += beyond
+                assert_in_split(parameter, values[beyond], "extrapolation")
+                assert_in_split(parameter, values[~beyond], "train")
+            else:
+                assert_in_split(parameter, values, split)
+        if split.startswith("extrapolation"):
+            outside = sum(bool(p.extrapolation) for p in distribution.parameters)
+            most = 1 if split == ONE_BEYOND else min(outside, MOST_BEYOND)
+            assert (num_beyond == most).all()
         told = distribution.encode(tasks)
         assert told.shape == (500, len(low))
         assert ((low <= told) & (told <= high)).all()
@@ -138,18 +151,20 @@ def test_choices_are_drawn_alike_and_nothing_else_is():
 
 
 def test_a_family_has_the_splits_that_hold_values():
-    assert GRIP.splits == SPLITS
+    three = ("train", "interpolation", "extrapolation")
+    assert GRIP.splits == three
+    assert REACH.splits == SPLITS  # of five parameters
     assert TaskDistribution((SIDE,)).splits == ("train",)
     no_gaps = dataclasses.replace(GRIP["pad_friction"], gaps=())
     assert TaskDistribution((no_gaps, SIDE)).splits == ("train", "extrapolation")
-    assert TaskDistribution((no_gaps, GRIP["block_mass_kg"])).splits == SPLITS
+    assert TaskDistribution((no_gaps, GRIP["block_mass_kg"])).splits == three
     touching = dataclasses.replace(BOB, gaps=((0.2, 0.3), (0.1, 0.2)))
     assert touching.intervals("train") == ((0.05, 0.1), (0.3, 0.5))
 
 
 def test_up_to_five_parameters_take_a_held_out_value_at_once():
     """So the tasks of the package's families are, bit for bit, one draw of each parameter."""
-    for split in SPLITS:
+    for split in GRIP.splits:
         rng = np.random.default_rng(3)
         columns = {p.name: p.sample(rng, 50, split) for p in REACH.parameters}
         assert REACH.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
@@ -168,6 +183,18 @@ def test_of_more_parameters_a_task_draws_the_five_that_lie_beyond():
     assert len(np.unique(beyond, axis=0)) == math.comb(12, 5)
     assert_in_split(mass, values[beyond], "extrapolation")
     assert_in_split(mass, values[~beyond], "train")
+
+
+@pytest.mark.parametrize("num_tasks", [3, 40])
+def test_of_one_beyond_each_task_has_one_and_each_parameter_its_share(num_tasks):
+    tasks = REACH.sample(np.random.default_rng(0), num_tasks, ONE_BEYOND)
+    trained = [p.trained_on(value) for p in REACH.parameters for value in tasks[p.name]]
+    beyond = ~np.reshape(trained, (len(REACH.parameters), num_tasks))
+    assert (beyond.sum(axis=0) == 1).all()
+    assert np.ptp(beyond.sum(axis=1)) <= 1
+    for p, chosen in zip(REACH.parameters, beyond, strict=True):
+        assert_in_split(p, tasks[p.name][chosen], "extrapolation")
+        assert_in_split(p, tasks[p.name][~chosen], "train")
 
 
 def test_both_ends_of_a_turn_are_told_alike():
@@ -258,7 +285,8 @@ BOTH = {"block_mass_kg": [0.3], "pad_friction": [0.5]}
         ),
         (
             lambda: GRIP.sample(np.random.default_rng(0), 1, "extrapolate"),
-            "no split 'extrapolate', allowed: train, interpolation, extrapolation, did you mean",
+            "no split 'extrapolate', allowed: train, interpolation, extrapolation-one, "
+            "extrapolation, did you mean 'extrapolation'",
         ),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import structs
 
 from metarobot.api import Evaluation
-from metarobot.envs import SPLITS
+from metarobot.envs import find_family
 from metarobot.evaluation.protocol import EvaluationConfig, in_order
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import (
@@ -35,6 +35,7 @@ CAPTURED = {
     20: Interval(0.95, 0.9, 1.0),
 }
 """Fraction of the headroom by adaptation episodes, of who adapts."""
+GRIP_SPLITS = find_family("metarobot/Grip-v0").distribution.splits
 REFERENCES = ("random", "domain_randomisation", "oracle")
 
 
@@ -65,7 +66,7 @@ def row(name, split, episodes, mean, captured=None, **changes):
 def rows_of(name, means):
     """The rows of a policy on all splits; random actions have exploring episodes only."""
     rows = []
-    for split in SPLITS:
+    for split in GRIP_SPLITS:
         captured = {} if name in REFERENCES else CAPTURED
         if name != "random":
             rows += [row(name, split, n, mean, captured.get(n)) for n, mean in means.items()]
@@ -139,7 +140,7 @@ def made_up_evaluation():
                 for number in numbers
             ),
         ),
-        headroom=tuple(headroom(split) for split in SPLITS),
+        headroom=tuple(headroom(split) for split in GRIP_SPLITS),
         heat_map=made_up_heat_map(),
         worst_tasks=tuple(worst_task(index, harmed=index < 2) for index in range(3)),
         robustness=(

@@ -110,6 +110,23 @@ def test_every_policy_has_a_row_on_every_split_at_every_stage(evaluation):
     assert {name for name, cost in costs.items() if cost} == set(TRAINED)
 
 
+def test_draws_of_splits_and_heat_map_stay_as_they_were():
+    """And those of the split that came later are others."""
+    drawn = {
+        split: TaskSet.of_split(INSERT, split, CONFIG)
+        for split in ("train", "interpolation", "extrapolation", "extrapolation-one")
+    }
+    keys = [each.key for each in drawn.values()]
+    assert keys == [0, 1, 2, 4]
+    assert TaskSet(INSERT, drawn["train"].tasks, "grid", CONFIG).key == 3
+    found = [each.tasks.values[0, 0] for each in drawn.values()]
+    np.testing.assert_allclose(
+        found,
+        [-0.009251563952288721, 0.007242990754160272, -0.016128989515675905, 0.015179618020584328],
+        rtol=1e-12,
+    )
+
+
 def test_rows_are_found_by_policy_and_split(evaluation):
     curve, blocks = evaluation.curves["maml", "train"], evaluation.blocks["maml", "train", False]
     assert [row.episodes for row in curve] == [0, 1, 2]
