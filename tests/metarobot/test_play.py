@@ -248,9 +248,14 @@ class Tab:
         protocol = f"viser-v{viser.__version__}"
         address = f"ws://{LOOPBACK}:{server.get_port()}"
         self._socket = connect(address, subprotocols=[protocol], max_size=None)
-        self._ids, self.moves, self.html = {}, Counter(), {}
+        self._ids, self.moves, self.html, self.heights_m = {}, Counter(), {}, []
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
+        self.resize(390, 844)
+        wait_for(lambda: "Show me" in self._ids)
+
+    def resize(self, width, height):
+        """Say where the camera is and how large the window."""
         self._send(
             type="ViewerCameraMessage",
             wxyz=(1.0, 0.0, 0.0, 0.0),
@@ -258,12 +263,11 @@ class Tab:
             fov=0.7,
             near=0.01,
             far=100.0,
-            image_height=844,
-            image_width=390,
+            image_height=height,
+            image_width=width,
             look_at=(0.0, 0.0, 0.0),
             up_direction=(0.0, 0.0, 1.0),
         )
-        wait_for(lambda: "Show me" in self._ids)
 
     def set(self, label, value=True):
         """Press a button, or set another element of the panel."""
@@ -302,6 +306,8 @@ class Tab:
             self.html[identifier] = message["updates"]["content"]
         elif kind == "SetPositionMessage":
             self.moves[message["name"].strip("/").split("/")[0]] += 1
+        elif kind == "SetCameraLookAtMessage":
+            self.heights_m.append(message["look_at"][2])
 
     def close(self):
         self._socket.close()
@@ -359,6 +365,28 @@ def test_show_me_turns_failure_into_success(name):
         moves = Counter(tab.moves)
         wait_for(lambda: tab.moves["adapted"] > moves["adapted"] + 20)
         assert tab.moves["before"] > moves["before"]
+        tab.close()
+
+
+@pytest.mark.usefixtures("brisk")
+def test_the_camera_follows_the_shape_of_the_window(run):
+    """On a telephone the panel covers the lower part: the target is below what is looked at."""
+    with playing(run.trained.policies["latent"]) as (_, server, _):
+        tab = Tab(server)
+        wait_for(lambda: tab.heights_m)
+        time.sleep(0.2)
+        phone_m = tab.heights_m[-1]
+        tab.resize(1280, 800)
+        wait_for(lambda: tab.heights_m[-1] > phone_m + 0.02)
+        time.sleep(0.2)
+        wide_m = tab.heights_m[-1]
+        tab.resize(390, 844)
+        wait_for(lambda: tab.heights_m[-1] < wide_m - 0.02)
+        time.sleep(0.2)
+        told = len(tab.heights_m)
+        tab.resize(400, 844)  # nearly the same: the user's own view stays
+        time.sleep(0.2)
+        assert len(tab.heights_m) == told
         tab.close()
 
 

@@ -46,6 +46,8 @@ _ALONG_Y = 0.5
 """Part of the camera's right that must be along y for the simulations to stand along y."""
 _PHONE_ASPECT, _PHONE_FREE = 0.8, 0.4
 """Aspect below which the panel covers the lower part of the scene, and the part that is free."""
+_OTHER_ASPECT = 0.1
+"""Change of the aspect, as a part of it, that needs another camera."""
 _NO_TASK = "another task"
 """Entry of the list of tasks while the sliders hold none of them."""
 _mj: Any = mujoco
@@ -76,7 +78,7 @@ class PlayPage:
         self._make_scene()
         self._make_panel()
         self._show_adapted(False)
-        server.on_client_connect(lambda client: self._frame(client, self._away))
+        server.on_client_connect(self._meet)
         server.on_client_connect(lambda _: self._commands.put(lambda: None))  # wake up
 
     # The scene.
@@ -124,6 +126,18 @@ class PlayPage:
         start.fov = self._fov_rad
         for client in self._server.get_clients().values():
             self._frame(client, client.camera.position - client.camera.look_at)
+
+    def _meet(self, client: viser.ClientHandle) -> None:
+        """Let the camera of a browser see all, also after its window was resized or turned."""
+        framed = [0.0]  # aspect
+
+        def reframe(camera: viser.CameraHandle) -> None:
+            if abs(camera.aspect - framed[0]) > _OTHER_ASPECT * camera.aspect:
+                self._frame(client, camera.position - camera.look_at if framed[0] else self._away)
+                framed[0] = camera.aspect
+
+        client.camera.on_update(reframe)
+        reframe(client.camera)
 
     def _frame(self, client: viser.ClientHandle, away: np.ndarray) -> None:
         with client.atomic():
