@@ -47,6 +47,7 @@ from metarobot.policies import (
     log_prob,
     repeat_params,
 )
+from metarobot.rollout import episodes as rollout
 from metarobot.rollout.collect import collect, replay
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
 
@@ -246,7 +247,7 @@ class AdaptablePolicy:
             numbers = int(episodes), int(seed)
             return self._collect(robot, *numbers, display.add, on_ended, exploring=exploring)
 
-    def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
+    def adapt_from(self, episodes: rollout.Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere; this policy stays as it is.
 
         Example::
@@ -263,7 +264,7 @@ class AdaptablePolicy:
                 does not adapt, or it needs log-probabilities that the log lacks.
             TypeError: They are no `Episodes`.
         """
-        if not isinstance(episodes, Episodes):
+        if not isinstance(episodes, rollout.Episodes):
             kind = type(episodes).__name__
             raise TypeError(f"a policy adapts from Episodes, as of Episodes.from_log, got a {kind}")
         self._require_adapting(episodes.num_episodes, seed=0)
@@ -352,7 +353,9 @@ class AdaptablePolicy:
             raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
 
 
-def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[Any]) -> Episodes:
+def fit_episodes(
+    episodes: rollout.Episodes, interface: Interface, algorithm: Algorithm[Any]
+) -> rollout.Episodes:
     """Check episodes (1, E, .) and return them with T steps, as the family reports them."""
     name = algorithm.config.algorithm
     if episodes.num_tasks != 1:
