@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from metarobot.config import RenderConfig
+    from metarobot.evaluation.check import FamilyCheck
     from metarobot.evaluation.explain import Explanation
     from metarobot.evaluation.protocol import ExplanationConfig
     from metarobot.reporting.video import Film
@@ -81,6 +82,7 @@ __all__ = [
     "Episodes",
     "Evaluation",
     "Run",
+    "check_family",
     "compare",
     "evaluate",
     "explain",
@@ -236,6 +238,37 @@ class Evaluation(table.Evaluation):
         from metarobot.reporting.tables import overview_html
 
         return overview_html(self)
+
+
+@float32_by_default()
+def check_family(
+    preset: str | RunConfig, *, seed: int = 0, at_most_s: float = 120.0
+) -> FamilyCheck:
+    """Check a task family before training, as ``metarobot check`` does.
+
+    Example::
+
+        print(mr.check_family("grip"))
+
+    Args:
+        preset: As of `train`.
+        seed: Seed of tasks, starts and actions.
+        at_most_s: Time that it may take, about, in seconds; slow simulations are measured on fewer
+            episodes.
+
+    Returns:
+        The check: ``trainable``, its findings, figures for each task parameter, and a
+        configuration with the values that follow from them. Printed, it is a page of text.
+
+    Raises:
+        ValueError: A name or a number is not allowed.
+    """
+    from metarobot.evaluation.check import check_family as check
+
+    config = find_preset(preset) if isinstance(preset, str) else preset
+    prepare()
+    with StageDisplay() as stages:
+        return check(replace(config, seed=seed), at_most_s=at_most_s, progress=stages)
 
 
 @float32_by_default()

@@ -114,6 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
 COMMANDS = {
     "demo": "train, evaluate, film and report on one family, in minutes",
     "train": "train the algorithms of a task family",
+    "check": "check a task family before training: does the task matter, what can be gained",
     "evaluate": "measure adaptation on tasks never trained on, and write the report",
     "compare": "train several algorithms, and evaluate them on the same tasks",
     "render": "film one task before and after adaptation",

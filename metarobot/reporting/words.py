@@ -289,7 +289,7 @@ def _not_learned(evaluation: Evaluation) -> list[str]:
     if words:
         text += " Over the last quarter of training the return still changes per 100,000 control "
         text += f"steps by {words}."
-    return [text]
+    return [f"{text} `metarobot check` estimates what knowing the task can gain."]
 
 
 def _signed(value: float) -> str:
