@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from pages import blocks
@@ -29,6 +30,7 @@ def lever(tmp_path_factory):
     with (
         patch.dict(FAMILIES._found),
         patch.dict(OUTSIDE_PRESETS),
+        patch.dict(gym.registry),
         patch.object(sys, "path", [str(folder), *sys.path]),
         patch.object(simple_policies, "_MOST_SIMULATIONS", 16),
         patch.object(simple_policies, "_MANY_SIMULATIONS", 16),
