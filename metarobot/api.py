@@ -151,6 +151,7 @@ class TrainOptions(TypedDict, total=False):
     model_epochs: int
     model_batch: int
     num_weighed: int
+    careful_share: float
     likelihood_power: float
     trial_episodes: int
     latent_size: int

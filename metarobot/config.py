@@ -155,11 +155,15 @@ class AlgorithmOptions(Checked):
         return cls(**{name: values[name] for name in cls.names(free=True) if name in values})
 
 
+MOST_KL = 10.0
+"""Limit of `TrustRegion.max_kl`, in nats."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrustRegion(Checked):
     """The trust region of a meta-update, and the search in it."""
 
-    max_kl: float = number(0.01, 1e-8, 10.0)
+    max_kl: float = number(0.01, 1e-8, MOST_KL)
     """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
     cg_iterations: int = integer(10, 1, 1000)
     """Fisher products per meta-update."""
@@ -562,7 +566,7 @@ PRESETS: dict[str, RunConfig] = {
     "slide": _STROKE,
     "insert": replace(_STROKE, env_id="metarobot/Insert-v0", total_steps=2_000_000),
     # The defaults of RunConfig, as a family from outside has them.
-    "panda": RunConfig(env_id="metarobot/Panda-v0", total_steps=4_000_000),
+    "panda": RunConfig(env_id="metarobot/Panda-v0", total_steps=4_000_000, initial_std=0.05),
     "half-cheetah-direction": _HALF_CHEETAH,
     "half-cheetah-velocity": replace(_HALF_CHEETAH, env_id="metarobot/HalfCheetahVelocity-v0"),
     "point-navigation": RunConfig(

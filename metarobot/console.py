@@ -311,20 +311,23 @@ def in_notebook() -> bool:
     return Console().is_jupyter
 
 
-def html_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def html_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, side: str = "right"
+) -> str:
     """Return a table as HTML, its text escaped; colours are those of the notebook, light or dark.
 
     Args:
         title: A line above it.
         headings: The first is that of the labels; empty for a table without.
         rows: Cells, the label first.
+        side: Side on which cells after the label are aligned: left for text.
     """
 
     def cells(row: Sequence[str], tag: str) -> str:
-        sides = ("left", *("right" for _ in row[1:]))
+        sides = ("left", *(side for _ in row[1:]))
         found = (
-            f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
-            for side, cell in zip(sides, row, strict=True)
+            f'<{tag} style="text-align: {at}">{escape(cell)}</{tag}>'
+            for at, cell in zip(sides, row, strict=True)
         )
         return f"<tr>{''.join(found)}</tr>"
 

@@ -9,25 +9,30 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
-from metarobot.policies.mlp import ConditionedMLP, conditioned
-from metarobot.policies.params import TASK_CODE, Params, xavier_params
+from metarobot.policies.mlp import ConditionedMLP, GaussianMLP, conditioned
+from metarobot.policies.params import TASK_CODE, Params, under_prefix, with_prefix, xavier_params
 from metarobot.policies.task_model import LogLikelihood, TaskModel
 
-POSTERIOR = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
+POSTERIOR = ("candidates", "points", "log_prior", "num_episodes", "misfit")
 """Leaves of the posterior over tasks: set by adaptation, never trained."""
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves of the units in which the model reads outcomes and returns."""
+CALIBRATION = ("band_scale", "largest_errors", "largest_outcomes")
+"""Leaves that are measured on training tasks when all else is trained."""
+CALIBRATED = (1, 5, 20)
+"""Numbers of adaptation episodes at which they are measured; others take those of the last one."""
 
 NUM_LIKELY, MOST_AHEAD = 8, math.log(30.0)
 """Greatest lead of the likeliest task over the last of so many, in logarithms of weights."""
-MOST_HARM = 0.05
-"""Share of the possible gain that a task may lose by the gate, open or closed."""
-MOST_RISK = 0.05
-"""Greatest probability of a larger loss at which the policy still acts on the posterior."""
-POWER_OF_ONE = 0.3
-"""Power of the weights in this decision after one episode, twice that after two, and so on up to 1:
-within an episode the errors of the model are correlated, so the weights of one are too sure."""
+CAREFUL = "careful."
+"""Prefix of the careful policy's leaves."""
+NUM_REFERENCES = 64
+"""Reference tasks of the model, the first of those that cover all splits."""
+NUM_COMPARED = 64
+"""Tasks, drawn by weight, over which expected returns are compared."""
 
+UNLIMITED = 1e9
+"""Largest error and size of an outcome before they are measured."""
 CONSTANT = 1e-4
 """Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
@@ -46,23 +51,30 @@ class LatentPolicy(ConditionedMLP):
     On a robot z is the mean of K tasks, spread over all splits, by their weights: the likelihood of
     all observed outcomes, updated in every step.  In exploration z is a task drawn by weight.
 
+    The policy began as one without a task code, the careful policy, which is kept (`CAREFUL`).  It
+    acts where the model expects a higher return of it than of z, on average over likely tasks; and
+    in training, where the code is NaN.
+
     The inputs also reach the action directly, through one more matrix: tanh layers level off beyond
     the tasks that they are trained on.
 
-    The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
-    the posterior: `LogLikelihood` of the K tasks, its number of episodes (`num_episodes`), and the
-    gate, whether the policy acts on it (leaf `trust`, 1.0 or 0.0).
+    The parameters are those of both perceptrons, of the model (`TaskModel`), the model's units, and
+    the posterior: candidates as codes and as `points` of the box of all splits, logarithms of their
+    weights (`log_prior`), the number of episodes (`num_episodes`), and how large each outcome and
+    the error of the model on it are, as a share of what still fits (`misfit`). Above 1 the family
+    does not explain the robot, and the careful policy acts.
     """
 
     tasks: Tensor  # (K, C)
 
     network = "model."
-    measured = (*POSTERIOR, *UNITS)
+    measured = (*POSTERIOR, *UNITS, *CALIBRATION)
 
     def __init__(
         self,
         *layout: Any,
         tasks: Tensor,
+        points: Tensor,
         horizon: int,
         angles: Sequence[int] = (),
         likelihood_power: float = 0.3,
@@ -72,28 +84,43 @@ class LatentPolicy(ConditionedMLP):
 
         Args:
             layout: As of `GaussianMLP`.
-            tasks: Codes of the K tasks that are weighted, (K, C).
+            tasks: Codes of the K candidates before any data, spread over all splits, (K, C).
+            points: The same tasks as points of the unit box that holds all splits, (K, P).
             horizon: T, control steps of a whole episode.
             angles: Indices in a code at which an angle begins: its cosine, then its sine.
             likelihood_power: Power of the likelihood.
             options: As of `GaussianMLP`.
         """
-        num_tasks, code_size = tasks.shape
+        code_size = tasks.shape[1]
         super().__init__(*layout, context_size=code_size, **options)
         self.register_buffer("tasks", tasks, persistent=False)
+        self._points = points
         self.angles, self.likelihood_power, self.explores = tuple(angles), likelihood_power, False
         self.horizon = horizon
         size = self.observation_centre.numel()
         self.direct = nn.Linear(self.num_inputs, self.action_size, bias=False, device="meta")
+        self.careful = GaussianMLP(*layout, **options)
+        self.careful.direct = nn.Linear(size, self.action_size, bias=False, device="meta")
         self.model = TaskModel(size, self.action_size, code_size)
-        lengths = {
-            **dict.fromkeys(UNITS[:2], self.model.outcome_size),
-            **dict.fromkeys(UNITS[2:], 1),
-            **dict.fromkeys(POSTERIOR[:2], num_tasks),
-            **dict.fromkeys(POSTERIOR[2:], 1),
+        shapes = {
+            **dict.fromkeys(UNITS[:2], (self.model.outcome_size,)),
+            **dict.fromkeys(UNITS[2:], (1,)),
+            "candidates": tasks.shape,
+            "points": points.shape,
+            "log_prior": (len(tasks),),
+            "num_episodes": (1,),
+            "misfit": (self.model.outcome_size,),
+            "band_scale": (len(CALIBRATED), points.shape[1]),
+            "largest_errors": (len(CALIBRATED), self.model.outcome_size),
+            "largest_outcomes": (len(CALIBRATED), self.model.outcome_size),
         }
-        for name, length in lengths.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(length, device="meta")))
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))
+
+    @property
+    def references(self) -> Tensor:
+        """Tasks that the model compares outcomes by, (R, C); see `LogLikelihood`."""
+        return self.tasks[:NUM_REFERENCES]
 
     def exploring(self) -> Self:
         """Return the same policy as it explores."""
@@ -102,21 +129,52 @@ class LatentPolicy(ConditionedMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters, with the posterior equal to the prior.
 
-        All units are 0, so that no outcome varies: a model that is not fitted has no effect.
+        The task code has no effect yet.  All units are 0, so that no outcome varies: a model that
+        is not fitted has no effect.
         """
         params = super().initial_params(generator)
-        return self.with_network(params, xavier_params(self.model, generator))
+        for name in ("layers.0.weight", "direct.weight"):
+            params[name][:, self.observation_centre.numel() :] = 0.0
+        params |= {"candidates": self.tasks.clone(), "points": self._points.clone()}
+        params["band_scale"].fill_(1.0)
+        params["largest_errors"].fill_(UNLIMITED)
+        params["largest_outcomes"].fill_(UNLIMITED)
+        params = self.with_network(params, xavier_params(self.model, generator))
+        return self.with_careful(params)
 
-    @staticmethod
-    def log_likelihood(params: Params) -> LogLikelihood:
-        """Return the log-likelihood of the parameters, (N, .) each."""
-        return LogLikelihood(params["squares"], params["log_variances"], params["num_outcomes"])
+    def with_careful(self, params: Params) -> Params:
+        """Return parameters, in their own shapes, with the present policy as the careful one."""
+        size = self.observation_centre.numel()
+        careful = {
+            name: (leaf[:, :size] if name in ("layers.0.weight", "direct.weight") else leaf).clone()
+            for name, leaf in self.acting_params(params).items()
+        }
+        return {**params, **with_prefix(CAREFUL, careful)}
+
+    @classmethod
+    def acting_params(cls, params: Params) -> Params:
+        """Return the parameters that decide how the policy acts, given a task code."""
+        acting = super().acting_params(params)
+        return {name: leaf for name, leaf in acting.items() if not name.startswith(CAREFUL)}
 
     def start(self, params: Params) -> PolicyState:
         """Begin to act: by the task code in training, or else by its own estimate."""
         if TASK_CODE in params:
-            return ReactiveState(self, params)
+            return _TrainingState(self, params)
         return (ExploringState if self.explores else LatentState)(self, params)
+
+    def distribution_of_both(
+        self, params: Params, observations: Tensor, task_codes: Tensor
+    ) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for task codes (N, M, C).
+
+        Where a code is NaN, the careful policy acts.
+        """
+        told = self.distribution({**params, TASK_CODE: task_codes.nan_to_num()}, observations)
+        scaled = self.scale_observations(observations)
+        careful = self.mean(scaled, under_prefix(CAREFUL, params))
+        is_careful = task_codes.isnan().any(-1, keepdim=True)
+        return told._replace(mean=torch.where(is_careful, careful, told.mean))
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """Return the first layer's inputs for observations (N, L, O), L / M steps of M episodes."""
@@ -128,36 +186,37 @@ class LatentPolicy(ConditionedMLP):
         """Return the means of the actions (N, M, A) for inputs of the first layer, (N, M, I)."""
         return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
 
-    def log_weights(self, known: LogLikelihood) -> Tensor:
-        """Return the logarithm of the weight of each task, but for a constant, (..., K).
+    def log_weights(self, params: Params, known: LogLikelihood) -> Tensor:
+        """Return the logarithms of the weights of candidates, but for a constant, (N, M, K).
 
-        The tasks are points, and the true one lies between them: with ever more data one wrong
-        point would take all weight.  So the weights are flattened until the likeliest task leads
-        the one of rank `NUM_LIKELY` by `MOST_AHEAD` at most.
+        The candidates are points, and the true task lies between them: with ever more data one
+        wrong point would take all weight.  So the weights are flattened until the likeliest
+        candidate leads the one of rank `NUM_LIKELY` by `MOST_AHEAD` at most.
+
+        Args:
+            params: Each leaf (N, ...).
+            known: Of outcomes since the candidates were drawn, (N, M, .) each.
         """
-        log_weights = known.log_weights(self.likelihood_power)
-        likely = log_weights.topk(min(NUM_LIKELY, len(self.tasks)), dim=-1).values
-        ahead = likely[..., :1] - likely[..., -1:]
-        return log_weights * (MOST_AHEAD / ahead.clamp(min=MOST_AHEAD))
+        return flattened(params["log_prior"][:, None] + known.log_weights(self.likelihood_power))
 
-    def mean_task(self, log_weights: Tensor) -> Tensor:
-        """Return the weighted mean of the tasks, (..., C) for weights (..., K)."""
-        mean = log_weights.softmax(-1) @ self.tasks
+    def mean_task(self, candidates: Tensor, log_weights: Tensor) -> Tensor:
+        """Return the weighted mean of candidates (N, K, C), (N, M, C) for weights (N, M, K)."""
+        mean = log_weights.softmax(-1) @ candidates
         for first in self.angles:
             before, pair, after = mean.tensor_split([first, first + 2], dim=-1)
             length = pair.norm(dim=-1, keepdim=True).clamp(min=1e-6)
             mean = torch.cat([before, pair / length, after], dim=-1)
         return mean
 
-    def drawn_task(self, log_weights: Tensor, number: Tensor) -> Tensor:
-        """Return one task drawn by weight (..., K), with numbers of the draw (...): (..., C).
+    @staticmethod
+    def drawn_task(candidates: Tensor, log_weights: Tensor, number: Tensor) -> Tensor:
+        """Return one of the candidates (N, K, C) drawn by weight (N, M, K), (N, M, C).
 
-        Successive draws follow the golden ratio, so that none lies near those before it.
+        Successive draws, numbered (N, M), follow the golden ratio, so that none lies near those
+        before it.
         """
         place = torch.frac(0.5 + number * _GOLDEN_RATIO)
-        up_to = log_weights.softmax(-1).cumsum(-1)
-        chosen = torch.searchsorted(up_to, place[..., None]).clamp(max=len(self.tasks) - 1)
-        return self.tasks[chosen[..., 0]]
+        return _drawn(candidates, log_weights, place[..., None])[..., 0, :]
 
     def in_units(self, params: Params, outcomes: Tensor) -> tuple[Tensor, Tensor]:
         """Return outcomes (N, ..., D) in units of their spread, and 1.0 for those that vary."""
@@ -170,54 +229,95 @@ class LatentPolicy(ConditionedMLP):
         """Return returns (N, M) in the unit in which the model reads them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
 
-    def opens_gate(
-        self,
-        params: Params,
-        known: LogLikelihood,
-        first: Tensor,
-        later: Tensor,
-        num_episodes: Tensor,
-    ) -> Tensor:
-        """Return whether the policy may act on the posterior, (N, 1) bool.
+    @staticmethod
+    def fits(params: Params) -> Tensor:
+        """Return whether the family explains the adaptation episodes, (N, 1) bool."""
+        return (params["misfit"] <= 1.0).all(-1, keepdim=True)
 
-        Let m be the share `MOST_HARM` of the gain by the true task code over the mean of the prior,
-        as the model expects it, averaged over tasks.  The gate opens if acting on the posterior
-        loses more than m with a probability of `MOST_RISK` at most, and either more than m is left
-        to gain over `first`, or `later` is at least `first` - m.  It also opens if `later` is at
-        least `first` + m, regardless of the model: candidates are worse than the posterior.
+    def gains(
+        self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
+    ) -> Tensor:
+        """Return the gain in return that the model expects of task codes, (N, M, 1).
+
+        It is the difference from the return of the careful policy, as the model reads returns, on
+        average over tasks drawn by weight.
 
         Args:
-            params: Each leaf (N, ...).
-            known: (N, .) each.
-            first: Return of an episode without a candidate, (N, 1); NaN where it was not measured.
-            later: Mean return of later episodes with candidates, (N, 1), or NaN.
-            num_episodes: Number of episodes of the posterior, (N, 1).
+            params: Of one model, each leaf (1, ...).
+            candidates: (N, K, C).
+            log_weights: (N, M, K).
+            task_codes: (N, M, C).
         """
-        log_weights = self.log_weights(known)
-        weights = (log_weights * (POWER_OF_ONE * num_episodes).clamp(max=1.0)).softmax(-1)
-        model = {name: leaf[:1] for name, leaf in self.network_params(params).items()}
-        codes = self.tasks.expand(len(log_weights), -1, -1)
+        tasks = _likely(candidates, log_weights)
+        told, careful = (
+            self._expected(params, codes, tasks).mean(-1, keepdim=True)
+            for codes in (task_codes[..., None, :], tasks.new_tensor(torch.nan))
+        )
+        return told - careful
 
-        def expected(task_codes: Tensor) -> Tensor:
-            pairs = (
-                each.reshape(1, -1, each.shape[-1]) for each in (task_codes.expand_as(codes), codes)
-            )
-            return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
+    def prospects(
+        self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return `gains`, and the worth of knowing the task, (N, M) each.
 
-        before = expected(self.mean_task(torch.zeros_like(log_weights))[:, None])
-        if_known = expected(codes)
-        much = MOST_HARM * (if_known - before).clamp(min=0.0).mean(1, keepdim=True)
-        is_harm = expected(self.mean_task(log_weights)[:, None]) < before - much
-        risk = (weights * is_harm).sum(1, keepdim=True)
-        most = (weights * if_known).sum(1, keepdim=True)
-        first, later = self.return_in_units(params, first), self.return_in_units(params, later)
-        little_to_win = (first >= most - much) & ~(later >= first - much)
-        return (later >= first + much) | (risk <= MOST_RISK) & ~little_to_win
+        The latter is the value of perfect information: the mean over tasks of the best return when
+        each is known, less the best that one choice for all of them earns.
+
+        Source: Howard 1966, doi:10.1109/TSSC.1966.300074.
+        """
+        tasks = _likely(candidates, log_weights)
+        known, told, careful = (
+            self._expected(params, codes, tasks)
+            for codes in (tasks, task_codes[..., None, :], tasks.new_tensor(torch.nan))
+        )
+        gains = (told - careful).mean(-1)
+        best = (torch.maximum(known, careful) - careful).mean(-1)
+        return gains, (best - gains.clamp(min=0.0)).clamp(min=0.0)
+
+    def _expected(self, params: Params, codes: Tensor, tasks: Tensor) -> Tensor:
+        """Return the returns that the model expects of task codes in tasks (N, M, Q, C)."""
+        pairs = (each.expand(tasks.shape).flatten(0, -2)[None] for each in (codes, tasks))
+        return self.model.returns(params, *pairs)[0].view(tasks.shape[:-1])
+
+
+def _likely(candidates: Tensor, log_weights: Tensor) -> Tensor:
+    """Return tasks drawn by weight, (N, M, `NUM_COMPARED`, C)."""
+    places = (torch.arange(NUM_COMPARED, dtype=log_weights.dtype) + 0.5) / NUM_COMPARED
+    return _drawn(candidates, log_weights, places.expand(*log_weights.shape[:-1], -1))
+
+
+def flattened(log_weights: Tensor) -> Tensor:
+    """Limit the lead of the likeliest candidate, (..., K); see `LatentPolicy.log_weights`."""
+    likely = log_weights.topk(min(NUM_LIKELY, log_weights.shape[-1]), dim=-1).values
+    ahead = likely[..., :1] - likely[..., -1:]
+    return log_weights * (MOST_AHEAD / ahead.clamp(min=MOST_AHEAD))
+
+
+def _drawn(candidates: Tensor, log_weights: Tensor, places: Tensor) -> Tensor:
+    """Return the candidates (N, K, C) at quantiles (N, M, Q) of their weights: (N, M, Q, C)."""
+    up_to = log_weights.softmax(-1).cumsum(-1)
+    index = (up_to[..., None, :] < places[..., None]).sum(-1).clamp(max=up_to.shape[-1] - 1)
+    drawn = candidates.gather(1, index.flatten(1)[..., None].expand(-1, -1, candidates.shape[-1]))
+    return drawn.unflatten(1, index.shape[1:])
 
 
 def when(step: Tensor) -> Tensor:
     """Return the model's features of the time, (..., 2), for the steps taken before, (...)."""
     return torch.stack([(step == 0).to(step.dtype), (1.0 + step).log() / 4.0], dim=-1)
+
+
+class _TrainingState(ReactiveState):
+    """State in training, with a given task code; the careful policy where it is NaN."""
+
+    def __init__(self, policy: LatentPolicy, params: Params) -> None:
+        super().__init__(policy, params)
+        self._latent = policy
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+        return self._latent.distribution_of_both(
+            self._params, observations, self._params[TASK_CODE]
+        )
 
 
 class LatentState(PolicyState):
@@ -232,9 +332,8 @@ class LatentState(PolicyState):
         self._policy, self._params = policy, params
         self._model = {name: leaf[:1] for name, leaf in policy.network_params(params).items()}
         self._bare = {name: leaf[0] for name, leaf in self._model.items()}
-        known = policy.log_likelihood(params)
-        if not policy.explores:
-            known = known.times(params["trust"])
+        self._candidates = params["candidates"]
+        known = LogLikelihood.none(len(self._candidates), 1, self._candidates.shape[1])
         num_observations, code_size = policy.observation_centre.numel(), policy.tasks.shape[1]
         sizes = {
             "observation": num_observations,
@@ -245,9 +344,9 @@ class LatentState(PolicyState):
             "total": policy.model.width,
             "step": 1,
         }
-        nothing = params["trust"].new_zeros(len(params["trust"]), 1, 1)
+        nothing = params["num_episodes"].new_zeros(len(params["num_episodes"]), 1, 1)
         self.memory = {name: nothing.expand(-1, -1, size) for name, size in sizes.items()}
-        self.memory |= {name: part[:, None] for name, part in known._asdict().items()}
+        self.memory |= {name: part.to(nothing.dtype) for name, part in known._asdict().items()}
         self._reward, self._counts, self._begins = nothing, nothing > 0.0, nothing == 0.0
 
     def begin(self, begins: Tensor | None = None) -> None:
@@ -266,9 +365,12 @@ class LatentState(PolicyState):
         for name in ("step", "total", "change", "action"):
             leaf = self.memory[name]
             self.memory[name] = torch.where(begins, torch.zeros_like(leaf), leaf)
-        task_codes = self._choose(begins)
-        distribution = self._policy.distribution(
-            {**self._params, TASK_CODE: task_codes}, observations.nan_to_num()
+        log_weights = self._policy.log_weights(self._params, self._log_likelihood())
+        task_codes, is_careful = self._choose(log_weights, begins)
+        distribution = self._policy.distribution_of_both(
+            self._params,
+            observations.nan_to_num(),
+            torch.where(is_careful, torch.nan, task_codes),
         )
         self.memory |= {"observation": shown.nan_to_num(), "task_codes": task_codes}
         self._begins = torch.zeros_like(begins)
@@ -288,10 +390,13 @@ class LatentState(PolicyState):
     def _log_likelihood(self) -> LogLikelihood:
         return LogLikelihood(*(self.memory[name] for name in LogLikelihood._fields))
 
-    def _choose(self, begins: Tensor) -> Tensor:
-        """Return the task codes of the policy now, (N, M, C)."""
+    def _choose(self, log_weights: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the task codes now, (N, M, C), and where the careful policy acts, (N, M, 1)."""
         del begins
-        return self._policy.mean_task(self._policy.log_weights(self._log_likelihood()))
+        policy, candidates = self._policy, self._candidates
+        task_codes = policy.mean_task(candidates, log_weights)
+        gains = policy.gains(self._model, candidates, log_weights, task_codes)
+        return task_codes, (gains < 0.0) | ~policy.fits(self._params)[:, None]
 
     def _update(self, change: Tensor) -> None:
         """Weight the tasks by the outcome of the last step: its reward, and a change (N, M, O)."""
@@ -305,11 +410,16 @@ class LatentState(PolicyState):
         raw = torch.cat([self._reward, change], dim=-1)
         outcomes, varies = policy.in_units(self._params, raw.nan_to_num())
         counts = (~raw.isnan() & self._counts) * varies
-        rows = read[0], task_codes[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
-        log_likelihood = partial(policy.model.log_likelihood, self._bare, policy.tasks)
+        candidates = self._candidates_of(outcomes.shape[:2])
+        rows = candidates, read[0], task_codes[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
+        log_likelihood = partial(policy.model.log_likelihood, self._bare, policy.references)
         self._add(self._over_tasks(log_likelihood, read.shape[2], *rows))
         self.memory |= {"total": total, "step": step, "change": (outcomes * counts)[..., 1:]}
         self._counts = torch.zeros_like(self._counts)
+
+    def _candidates_of(self, shape: Sequence[int]) -> Tensor:
+        """Return the candidates of each simulation, (N M, K, C)."""
+        return self._candidates[:, None].expand(*shape, -1, -1).flatten(0, 1)
 
     def _add(self, log_likelihood: LogLikelihood) -> None:
         self.memory |= self._log_likelihood().plus(log_likelihood)._asdict()
@@ -337,6 +447,8 @@ class ExploringState(LatentState):
     Attributes:
         returns: Return of each episode, (N, M); NaN where it is not whole, or another policy has
             acted: its task code is unknown.
+        given: Task code of each episode, (N, M, C); NaN where the careful policy acted.
+        anchors: Task codes that the steps of each episode were read with, (N, M, C) each.
     """
 
     def __init__(self, policy: LatentPolicy, params: Params) -> None:
@@ -344,18 +456,23 @@ class ExploringState(LatentState):
         self._number = params["num_episodes"] - 1.0  # (N, 1)
         self._waiting = False  # whether the outcome of a step is still to be seen
         self.returns: list[Tensor] = []
+        self.counted_returns: list[Tensor] = []
+        self.given: list[Tensor] = []
+        self.anchors: list[list[Tensor]] = []
 
     def begin(self, begins: Tensor | None = None) -> None:
         """Begin episodes in all simulations; the posterior stays."""
         if self._waiting:
             self._end_episode()
         self._number = self._number + 1.0
+        self.anchors.append([])
         super().begin(begins)
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O); NaN if not seen."""
         self._meant = super().act(observations)
         self._waiting = False
+        self.anchors[-1].append(self.memory["task_codes"])
         return self._meant
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
@@ -380,27 +497,39 @@ class ExploringState(LatentState):
         num_steps, returns, surprise = self._sums
         own = (num_steps == self._policy.horizon) & (surprise <= MOST_SURPRISE * num_steps)
         self.returns.append(torch.where(own, returns, torch.nan))
+        self.counted_returns.append(torch.where(own & self._has_code, returns, torch.nan))
+        self.given.append(torch.where(self._is_careful, torch.nan, self._candidate))
         self._add(self._return_log_likelihood())
 
-    def _choose(self, begins: Tensor) -> Tensor:
-        """Return the task codes of the policy now, (N, M, C)."""
+    def _choose(self, log_weights: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the task codes now, (N, M, C), and where the careful policy acts, (N, M, 1)."""
         policy, shape = self._policy, begins.shape[:-1]
-        log_weights = policy.log_weights(self._log_likelihood())
         number = self._number.expand(shape)
         if bool(begins.any()):
-            self._candidate = policy.drawn_task(log_weights, number)
+            self._candidate = policy.drawn_task(self._candidates, log_weights, number)
             # Of steps, rewards, and squared distances of actions from means, in units of noise.
             self._sums = log_weights.new_zeros(3, *shape)
-        return torch.where((number > 0)[..., None], self._candidate, policy.mean_task(log_weights))
+            self._is_careful = torch.ones_like(begins)
+        is_first = (number == 0)[..., None]
+        task_codes, is_careful = super()._choose(log_weights, begins)
+        is_careful = is_careful & is_first
+        self._is_careful = self._is_careful & is_careful
+        return torch.where(is_first, task_codes, self._candidate), is_careful
+
+    @property
+    def _has_code(self) -> Tensor:
+        """Whether one task code, or none, was given all through the episode, (N, M) bool."""
+        return (self._number > 0) | self._is_careful[..., 0]
 
     def _return_log_likelihood(self) -> LogLikelihood:
         """Return the log-likelihood of the last return, (N, M, .) each."""
         policy = self._policy
-        returns = policy.return_in_units(self._params, self.returns[-1])
+        returns = policy.return_in_units(self._params, self.counted_returns[-1])
         varies = self._params["return_std"] > CONSTANT
-        counts = (returns.isfinite() & (self._number > 0) & varies).to(returns.dtype)
-        rows = (each.flatten(0, 1) for each in (self._candidate, returns.nan_to_num(), counts))
-        log_likelihood = partial(policy.model.return_log_likelihood, self._model, policy.tasks)
+        counts = (returns.isfinite() & varies).to(returns.dtype)
+        given = self.given[-1], returns.nan_to_num(), counts
+        rows = self._candidates_of(returns.shape), *(each.flatten(0, 1) for each in given)
+        log_likelihood = partial(policy.model.return_log_likelihood, self._model, policy.references)
         return self._over_tasks(log_likelihood, policy.model.width, *rows)
 
 

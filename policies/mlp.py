@@ -165,6 +165,18 @@ class TaskMLP(GaussianMLP):
         if task_products:
             self.widen((self.num_inputs - task_size) * task_size)
 
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters; the task has no effect yet."""
+        params = super().initial_params(generator)
+        params["layers.0.weight"][:, self.observation_centre.numel() - self.task_size :] = 0.0
+        return params
+
+    def hide_task(self, observations: Tensor) -> Tensor:
+        """Return observations (..., O) with the middle of all tasks as the task."""
+        seen = observations[..., : -self.task_size]
+        middle = self.observation_centre[-self.task_size :].expand(*seen.shape[:-1], -1)
+        return torch.cat([seen, middle], dim=-1)
+
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """Return the inputs of the first layer for observations (..., O), the task among them."""
         scaled = super().inputs(observations, params)

@@ -35,8 +35,8 @@ class Transitions(NamedTuple):
 class LogLikelihood(NamedTuple):
     """Log-likelihood of each of K tasks, as sums over the outcomes observed.
 
-    Outcomes count by how much the predictions of the tasks differ: an outcome with the same
-    prediction for all tasks has weight 0.
+    Outcomes count by how much the predictions of reference tasks differ, which are spread over all
+    splits: an outcome with the same prediction for all of them has weight 0.
     """
 
     squares: Tensor
@@ -54,6 +54,10 @@ class LogLikelihood(NamedTuple):
     def plus(self, other: "LogLikelihood") -> "LogLikelihood":
         """Return the sum of both."""
         return LogLikelihood(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def summed(self) -> "LogLikelihood":
+        """Return the sum over the first dimension."""
+        return LogLikelihood(*(part.sum(0) for part in self))
 
     def times(self, factor: Tensor) -> "LogLikelihood":
         """Return the log-likelihood multiplied by a factor."""
@@ -115,7 +119,7 @@ class TaskModel(nn.Module):
             "step_2": (width, width),
             "step_3": (width, made),
             "head": (head_width, 2 * outcome_size),
-            "return_1": (4 * code_size, width),
+            "return_1": (4 * code_size + 1, width),
             "return_2": (width, width),
             "return_3": (width, 2),
         }
@@ -185,10 +189,12 @@ class TaskModel(nn.Module):
     def returns(self, params: Params, task_codes: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of an episode's return, in its unit, (N, M) each.
 
-        The policy has the task codes (N, M, C) and acts in the tasks `codes` (N, M, C).
+        The policy has the task codes (N, M, C) and acts in the tasks `codes` (N, M, C). Where a
+        code is NaN, the careful policy acts.
         """
-        error = task_codes - codes
-        seen = torch.cat([task_codes, codes, error.square(), error.abs()], dim=-1)
+        error, is_careful = task_codes - codes, task_codes.isnan().any(-1, keepdim=True)
+        by_code = [part.nan_to_num() for part in (task_codes, error.square(), error.abs())]
+        seen = torch.cat([codes, *by_code, is_careful.to(codes.dtype)], dim=-1)
         hidden = torch.relu(linear(params, "return_1", seen))
         hidden = torch.relu(linear(params, "return_2", hidden))
         mean, raw = linear(params, "return_3", hidden).unbind(-1)
@@ -199,6 +205,7 @@ class TaskModel(nn.Module):
     def log_likelihood(
         self,
         params: Params,
+        references: Tensor,
         codes: Tensor,
         read: Tensor,
         task_codes: Tensor,
@@ -209,42 +216,72 @@ class TaskModel(nn.Module):
 
         Args:
             params: Of one model, each leaf in its own shape.
-            codes: The tasks, (K, C).
+            references: Tasks spread over all splits, (R, C): see `LogLikelihood`.
+            codes: The K tasks, the same for all steps or not, (K, C) or (M, K, C).
             read: The weights that the steps made, (M, J + 2 D, C + 1).
             task_codes: Task code of the policy, (M, C).
             outcomes: (M, D).
             counts: (M, D).
         """
+        codes = torch.cat(
+            [each.expand(read.shape[0], -1, -1) for each in (references, codes)], dim=1
+        )
+        predicted = self.predict(params, codes, read, task_codes)
+        return _of_tasks(*predicted, outcomes, counts, len(references))
+
+    def predict(
+        self, params: Params, codes: Tensor, read: Tensor, task_codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the outcomes of steps on tasks (M, K, C), (M, D, K) each.
+
+        Other arguments are those of `log_likelihood`.
+        """
         bias = read[..., -1:] - read[..., :-1] @ task_codes[..., None]
-        made = torch.baddbmm(bias, read[..., :-1], codes.mT.expand(read.shape[0], -1, -1))
+        made = torch.baddbmm(bias, read[..., :-1], codes.mT)
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=1)
         rest = params["head.weight"] @ torch.relu(hidden) + params["head.bias"][:, None]
         mean, raw = (direct + rest).chunk(2, dim=1)
-        return _of_tasks(mean, _variance(raw), outcomes, counts)
+        return mean, _variance(raw)
 
     def return_log_likelihood(
-        self, params: Params, codes: Tensor, task_codes: Tensor, returns: Tensor, counts: Tensor
+        self,
+        params: Params,
+        references: Tensor,
+        codes: Tensor,
+        task_codes: Tensor,
+        returns: Tensor,
+        counts: Tensor,
     ) -> LogLikelihood:
         """Return the log-likelihood of whole episodes for each of K tasks, (M, .) each.
 
         Args:
             params: Of one model, each leaf (1, ...).
-            codes: The tasks, (K, C).
+            references: As of `log_likelihood`.
+            codes: As of `log_likelihood`.
             task_codes: Task code of the policy all through each episode, (M, C).
             returns: In their unit, (M,).
             counts: (M,).
         """
-        shape = len(task_codes), len(codes), -1
-        pairs = task_codes[:, None].expand(shape), codes.expand(shape)
+        codes = torch.cat(
+            [each.expand(returns.shape[0], -1, -1) for each in (references, codes)],
+            dim=1,
+        )
+        pairs = task_codes[:, None].expand(codes.shape), codes
         mean, variance = self.returns(params, *(each.flatten(0, 1)[None] for each in pairs))
         each_task = mean.view(len(task_codes), 1, -1), variance.view(len(task_codes), 1, -1)
-        return _of_tasks(*each_task, returns[:, None], counts[:, None])
+        return _of_tasks(*each_task, returns[:, None], counts[:, None], len(references))
 
 
-def _of_tasks(mean: Tensor, variance: Tensor, outcomes: Tensor, counts: Tensor) -> LogLikelihood:
-    """Return the log-likelihood of outcomes (M, D) for K tasks, by mean and variance (M, D, K)."""
-    spread = mean.var(dim=-1, correction=0)
-    weights = counts * spread / (spread + variance.mean(dim=-1))
+def _of_tasks(
+    mean: Tensor, variance: Tensor, outcomes: Tensor, counts: Tensor, num_references: int
+) -> LogLikelihood:
+    """Return the log-likelihood of outcomes (M, D) for K tasks.
+
+    Mean and variance (M, D, R + K) begin with those of the reference tasks.
+    """
+    spread = mean[..., :num_references].var(dim=-1, correction=0)
+    weights = counts * spread / (spread + variance[..., :num_references].mean(dim=-1))
+    mean, variance = mean[..., num_references:], variance[..., num_references:]
     squares = (outcomes[..., None] - mean).square() / variance
     return LogLikelihood(
         squares=(squares * weights[..., None]).sum(1),

@@ -70,7 +70,7 @@ FILMS: dict[str, Shown] = {
         task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}, algorithm="latent"
     ),
     "reach-feed-forward": Shown(task={"payload_kg": 3.0, "drive_strength": 0.7}, rounds=60),
-    "grip": Shown(task={"block_mass_kg": 1.5, "pad_friction": 0.21}, algorithm="latent"),
+    "grip": Shown(task={"block_mass_kg": 1.5, "pad_friction": 0.25}, algorithm="latent"),
     "slide": Shown(task={"puck_mass_kg": 1.0, "table_friction": 0.1}, algorithm="latent"),
     "push": Shown(
         task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}, algorithm="latent"

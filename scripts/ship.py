@@ -285,6 +285,7 @@ def _result_rows(evaluation: Evaluation) -> Rows:
             "return": with_interval(row.return_mean),
             "captured": with_interval(row.captured),
             "became worse": with_interval(row.worse),
+            "within 90 % bands": with_interval(row.coverage),
         }
         for policy in evaluation.policies
         for split in evaluation.splits

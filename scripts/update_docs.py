@@ -163,6 +163,7 @@ def headline() -> Rows:
 def by_episodes(folder: str) -> Rows:
     """Return success by adaptation episodes, with the captured headroom and the harmed share."""
     evaluation, rows = measured(folder), []
+    has_belief = any(row.coverage for row in evaluation.rows)
     for split, policy in product(evaluation.splits, evaluation.policies):
         after = {n: _after(evaluation, policy.algorithm, split, n) for n in NUMBERS}
         few, one = after[FEW_EPISODES], after[1]
@@ -172,6 +173,7 @@ def by_episodes(folder: str) -> Rows:
             | {f"captured after {FEW_EPISODES}": few and few.captured}
             | {"worse after 1": one and one.worse}
             | {f"worse after {FEW_EPISODES}": few and few.worse}
+            | ({f"within bands after {FEW_EPISODES}": few and few.coverage} if has_belief else {})
         )
     return rows
 

@@ -21,6 +21,7 @@ from metarobot.training.run import train_run
 
 PRINTED = {
     "docs/getting-started.md": "return -",
+    "docs/tutorials/has-it-helped.md": "latent, adapted to ",
     "docs/tutorials/own-algorithm.md": "shift of the action [0.3]",
     "docs/tutorials/own-family.md": "action +0.2: returns",
     "docs/tutorials/own-robot.md": "return -",
@@ -34,7 +35,7 @@ PRINTED = {
 def first_run(tmp_path_factory):
     """What step 3 of Getting started trains, smaller."""
     folder = tmp_path_factory.mktemp("run") / "first"
-    sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 2, "hidden_sizes": (4,)}
+    sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 3, "hidden_sizes": (4,)}
     train_run(replace(PRESETS["grip"], **sizes), ["latent"], folder)
     return folder
 

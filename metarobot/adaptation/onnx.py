@@ -216,9 +216,10 @@ def _task_estimate(
 ) -> dict[str, float] | None:
     """Return the estimate of the task; None unless the policy acts on one."""
     belief = policy.algorithm.belief(policy.task_params)
-    if belief is None or not belief.gate_open.any():
+    if belief is None or not belief.is_used.any():
         return None
-    return distribution.decode((belief.weights @ belief.codes).double().numpy()).to_dicts()[0]
+    mean = belief.weights[:1] @ belief.codes[0]
+    return distribution.decode(mean.double().numpy()).to_dicts()[0]
 
 
 def _shortest(value: float) -> float:

@@ -14,22 +14,24 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metarobot.adaptation.comparison import Comparison
 from metarobot.adaptation.episodes import Episodes
 from metarobot.adaptation.logs import Elements, MappingLike
+from metarobot.adaptation.report import Report
 from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward, rollout_env
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, make_algorithm
 from metarobot.algorithms.base import Algorithm, adapt_once
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
-from metarobot.console import StageDisplay, html_table, in_notebook
+from metarobot.console import StageDisplay, html_table, in_notebook, say
 from metarobot.envs import FAMILIES, TaskDistribution, find_family
-from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show
+from metarobot.envs.checks import MOST_HORIZON, is_integer, is_number, require_integer, show
 from metarobot.io import (
     Count,
     most_bytes,
@@ -49,13 +51,19 @@ from metarobot.policies import (
 )
 from metarobot.rollout import episodes as rollout
 from metarobot.rollout.collect import collect, replay
-from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
+from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 
 SUFFIX = ".safetensors"
 _KIND = "policy that adapts"
 _Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 _Bound = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
 _Bounds = Annotated[tuple[_Bound, ...], msgspec.Meta(min_length=1, max_length=4096)]
+Number = int | Literal["auto"]
+"""Number of adaptation episodes; "auto" for as many as are expected to pay."""
+AT_MOST = 20
+"""Most of them by default."""
+FEWEST_PAIRS, MOST_PAIRS = 2, 10_000
+"""Limits of the pairs of a comparison."""
 PLAIN_INTERVAL_S = 1.0
 """Least time between two lines, in seconds; the last one always appears."""
 
@@ -83,6 +91,11 @@ class AdaptablePolicy:
     """Adaptation steps that it has taken since training."""
     num_episodes: int = 0
     """Adaptation episodes that it has learned from since training."""
+    returns: tuple[float, ...] = ()
+    """Their returns; NaN where rewards were not measured."""
+    at_bounds: tuple[float, ...] = ()
+    """Share of the steps of the last block of them in which each observation element was at a bound
+    of the family, (O,)."""
 
     def __repr__(self) -> str:
         trained = f"{self.config.algorithm} on {self.config.env_id}, seed {self.config.seed}"
@@ -188,8 +201,9 @@ class AdaptablePolicy:
         self,
         robot: Robot,
         *,
-        episodes: int,
+        episodes: Number,
         steps: int = 1,
+        at_most: int = AT_MOST,
         seed: int = 0,
         progress: bool = True,
     ) -> AdaptablePolicy:
@@ -205,8 +219,12 @@ class AdaptablePolicy:
                 sequence on the first of them: the others are commanded 0, the middle of the
                 action range.  ``is_success`` in its infos is optional.  Rewards may be NaN where
                 they are not measured, if the algorithm can do without.
-            episodes: E, episodes before each adaptation step.
+            episodes: E, episodes before each adaptation step.  With "auto" they end when another
+                one is not expected to pay: when the policy expects less than 0.05 standard
+                deviations of training's returns of being told the task, or its family does not
+                explain the robot.  This needs a policy with a belief: `latent`.
             steps: Adaptation steps, with other episodes each.
+            at_most: Most episodes of "auto".
             seed: Seed of the action noise, and of the robot's first reset.
             progress: Show each episode's return.
 
@@ -218,18 +236,22 @@ class AdaptablePolicy:
             Exception: An error of the robot, as it is; see `explore` for the episodes before.
         """
         require_integer("steps", steps, 1, MOST_ADAPTATION_STEPS)
-        self._require_adapting(episodes, seed)
-        with closing(EpisodeDisplay(episodes * steps, shown=progress)) as display:
-            policy, numbers = self, (int(episodes), int(seed))
+        number = self._require_adapting(episodes, seed, at_most)
+        display = EpisodeDisplay(number * steps, shown=progress, may_end=episodes == "auto")
+        with closing(display):
+            policy = self
             for _ in range(steps):
-                policy = policy.adapt_from(policy._collect(robot, *numbers, display.add))
+                enough = policy._enough if episodes == "auto" else None
+                block = policy._collect(robot, number, int(seed), display.add, enough=enough)
+                policy = policy.adapt_from(block)
         return policy
 
     def explore(
         self,
         robot: Robot,
         *,
-        episodes: int,
+        episodes: Number,
+        at_most: int = AT_MOST,
         seed: int = 0,
         progress: bool = True,
         exploring: bool = True,
@@ -242,10 +264,13 @@ class AdaptablePolicy:
         that have ended are kept if the robot fails: adapt from ``mr.Episodes.join(kept)``.  With
         ``exploring=False`` the episodes are demonstrations: the policy acts as `act` does.
         """
-        self._require_adapting(episodes, seed)
-        with closing(EpisodeDisplay(episodes, shown=progress)) as display:
-            numbers = int(episodes), int(seed)
-            return self._collect(robot, *numbers, display.add, on_ended, exploring=exploring)
+        number = self._require_adapting(episodes, seed, at_most)
+        enough = self._enough if episodes == "auto" else None
+        display = EpisodeDisplay(number, shown=progress, may_end=episodes == "auto")
+        with closing(display):
+            return self._collect(
+                robot, number, int(seed), display.add, on_ended, enough=enough, exploring=exploring
+            )
 
     def adapt_from(self, episodes: rollout.Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere; this policy stays as it is.
@@ -278,7 +303,90 @@ class AdaptablePolicy:
             params=bare,
             adaptation_steps=self.adaptation_steps + 1,
             num_episodes=self.num_episodes + episodes.num_episodes,
+            returns=(*self.returns, *block.returns[0].tolist()),
+            at_bounds=self.interface.shares_at_bounds(block),
         )
+
+    def report(self) -> Report:
+        """Report what it believes about the robot that it was adapted to, and how it acts on that.
+
+        Example::
+
+            print(policy.adapt(robot, episodes=5).report())
+        """
+        return Report.of(self.algorithm, self.task_params, self.returns, self.at_bounds)
+
+    def compare(
+        self,
+        robot: Robot,
+        adapted: AdaptablePolicy,
+        *,
+        most_pairs: int = 20,
+        alpha: float = 0.05,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Comparison:
+        """Run pairs of episodes on a robot, without and with adaptation, until one can be told.
+
+        Example::
+
+            adapted = policy.adapt(robot, episodes=5)
+            print(policy.compare(robot, adapted))
+
+        Both policies act without action noise, each without a memory of earlier episodes.  A coin
+        decides which one comes first, so that a drift of the robot favours none.  The robot is
+        reset with the same seed in both, so that a simulation starts alike.
+
+        Args:
+            robot: As of `adapt`; of several robots the first one acts.
+            adapted: A policy of the same family, such as this one adapted.
+            most_pairs: Pairs at most: with 20, a mean difference of one standard deviation is told
+                in 9 of 10 cases; one of half of it takes 60.
+            alpha: Probability of "helped" or "harmed" where adapting makes no difference, at most.
+            seed: Seed of the coin and of the robot's resets.
+            progress: Show each pair's difference.
+
+        Raises:
+            ValueError: A number is out of bounds, the policies do not go together, or a reward is
+                not measured.
+            Exception: An error of the robot, as it is.
+        """
+        require_integer("most_pairs", most_pairs, FEWEST_PAIRS, MOST_PAIRS)
+        _require_seed(seed)
+        if not is_number(alpha, 1e-6, 0.5):
+            raise ValueError(f"alpha must be a number in [1e-6, 0.5], got {show(alpha)}")
+        if not isinstance(adapted, AdaptablePolicy) or (
+            (adapted.config.env_id, adapted.interface) != (self.config.env_id, self.interface)
+        ):
+            raise ValueError(
+                f"compare needs two policies of {self.config.env_id}, got {show(adapted)}"
+            )
+        both = self, adapted
+        comparison = Comparison(most_pairs=int(most_pairs), alpha=float(alpha))
+        with closing(EpisodeDisplay(most_pairs, shown=progress, may_end=True)) as display:
+            for pair in range(most_pairs):
+                first = int(numpy_generator(int(seed), pair, Phase.COMPARISON).integers(2))
+                returns = {
+                    which: both[which]._run_alone(robot, int(seed), pair)
+                    for which in (first, 1 - first)
+                }
+                comparison = comparison.with_pair(returns[0], returns[1])
+                display.show("comparing: pair", 1, f"gain {comparison.differences[-1]:.2f}")
+                if comparison.verdict != "not yet to be told":
+                    break
+        return comparison
+
+    def _run_alone(self, robot: Robot, seed: int, pair: int) -> float:
+        """Return the return of one episode without action noise and without a memory."""
+        generator = numpy_generator(seed, pair, Phase.COMPARISON, task=1)
+        reset_seed = int(generator.integers(2**31))
+        env = rollout_env(robot, self.interface, one_after_the_other=False, seed=reset_seed)
+        start = generator.random((1, 1, env.start_size), dtype=np.float32)
+        return float(collect(env, self.policy, self.task_params, noise=None, start=start).returns)
+
+    def _enough(self, ended: Episodes) -> bool:
+        """Whether no more episodes than these are expected to pay."""
+        return not self.adapt_from(ended).report().more_pays
 
     def read_log(self, path: str | Path, mapping: MappingLike = None) -> Episodes:
         """Read a log of this policy's elements, as `Episodes.from_file`.
@@ -289,10 +397,15 @@ class AdaptablePolicy:
         """
         return Episodes.from_file(path, mapping, elements=self.elements)
 
-    def session(self, *, episodes: int, seed: int = 0) -> AdaptationSession:
-        """Begin to adapt within a loop of the caller's own; see `AdaptationSession`."""
-        self._require_adapting(episodes, seed)
-        return AdaptationSession(self, int(episodes), int(seed))
+    def session(
+        self, *, episodes: Number, at_most: int = AT_MOST, seed: int = 0
+    ) -> AdaptationSession:
+        """Begin to adapt within a loop of the caller's own; see `AdaptationSession`.
+
+        Arguments are those of `adapt`.
+        """
+        number = self._require_adapting(episodes, seed, at_most)
+        return AdaptationSession(self, number, int(seed), may_end=episodes == "auto")
 
     def save(self, path: str | Path) -> None:
         """Keep the policy in a sealed .safetensors file, which `metarobot.load_policy` reads."""
@@ -308,6 +421,8 @@ class AdaptablePolicy:
             "horizon": interface.horizon,
             "adaptation_steps": self.adaptation_steps,
             "num_episodes": self.num_episodes,
+            "returns": [None if np.isnan(value) else value for value in self.returns],
+            "at_bounds": list(self.at_bounds),
         }
         save_tensors(path, self.params, facts)
 
@@ -319,38 +434,56 @@ class AdaptablePolicy:
         on_returns: Callable[[np.ndarray], None],
         on_ended: Callable[[Episodes], None] | None = None,
         *,
+        enough: Callable[[Episodes], bool] | None = None,
         exploring: bool = True,
     ) -> Episodes:
-        """Collect the next block of adaptation episodes, (1, E, T)."""
+        """Collect the next block of adaptation episodes, (1, E, T); fewer once they are enough."""
         env = rollout_env(
             robot,
             self.interface,
             one_after_the_other=self.algorithm.in_sequence and num_episodes > 1,
             seed=seed + self.adaptation_steps,
             needs_rewards=self.algorithm.needs_rewards,
-            on_episodes=on_returns,
         )
         draws = draw_exploration(self, num_episodes, seed, env.start_size)
         explorer, (start, noise) = self.algorithm.exploring_policy, draws
         if not exploring:
             explorer, noise = self.policy, None
-        block = collect(
-            env,
-            explorer,
-            self.task_params,
-            noise=noise,
-            start=start,
-            on_ended=on_ended and (lambda some: on_ended(Episodes.join([some]))),
-        )
+        ended = list[Episodes]()
+
+        def end(some: rollout.Episodes) -> bool:
+            block = Episodes.join([some])
+            ended.append(block)
+            on_returns(block.returns[0].numpy())
+            if on_ended:
+                on_ended(block)
+            return enough is not None and enough(Episodes.join(ended))
+
+        block = collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=end)
         return Episodes.join([block])
 
-    def _require_adapting(self, episodes: int, seed: int) -> None:
-        require_integer("episodes", episodes, 1, MOST_EPISODES)
-        if not is_integer(seed, 0, MOST_SEED - MOST_ADAPTATION_STEPS):
-            raise ValueError(f"seed must be an integer of 0 or more, got {show(seed)}")
+    def _require_adapting(self, episodes: Number, seed: int, at_most: int = AT_MOST) -> int:
+        """Check arguments of `adapt`, and return the most episodes of a block."""
+        name = self.config.algorithm
+        if episodes == "auto":
+            require_integer("at_most", at_most, 1, MOST_EPISODES)
+            if self.algorithm.adapts and self.algorithm.belief(self.task_params) is None:
+                raise ValueError(
+                    f"{name} has no belief that tells when to stop: name episodes, an integer in "
+                    f"[1, {MOST_EPISODES}], or adapt a policy of latent"
+                )
+        else:
+            require_integer("episodes", episodes, 1, MOST_EPISODES)
+        _require_seed(seed)
         if not self.algorithm.adapts:
             able = ", ".join(name for name, kind in ALGORITHMS.items() if kind.adapts)
-            raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
+            raise ValueError(f"{name} does not adapt: take one of {able}")
+        return int(at_most if episodes == "auto" else episodes)
+
+
+def _require_seed(seed: int) -> None:
+    if not is_integer(seed, 0, MOST_SEED - MOST_ADAPTATION_STEPS):
+        raise ValueError(f"seed must be an integer of 0 or more, got {show(seed)}")
 
 
 def fit_episodes(
@@ -397,34 +530,53 @@ def code_names(distribution: TaskDistribution) -> Iterator[str]:
 
 
 class EpisodeDisplay:
-    """Writes how many of a total of episodes have ended, and the last return."""
+    """Writes how many of a total of episodes have ended, and the last return.
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    Args:
+        total: Number of episodes.
+        shown: Whether to write anything.
+        may_end: Whether there may be fewer.
+    """
+
+    def __init__(self, total: int, *, shown: bool, may_end: bool = False) -> None:
         self._total, self._shown = total, shown and sys.stderr is not None
+        self._of = "of at most" if may_end else "of"
         self._done, self._written_s = 0, float("-inf")
+        self._line = self._written = ""
         self._bar = StageDisplay().__enter__() if shown and in_notebook() else None
 
     def close(self) -> None:
-        """End the line that is written over."""
+        """Write the last line, if it is not there yet, and end the one that is written over."""
         if self._bar is not None:
             self._bar.__exit__()
-        elif self._shown and self._done and sys.stderr.isatty():
-            print(file=sys.stderr)
+        elif self._shown and self._done:
+            if self._written != self._line:
+                self._write()
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
 
     def add(self, returns: np.ndarray) -> None:
         """Count episodes that have ended, by their returns."""
-        self._done += len(returns)
-        earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
-        line = f"adapting: episode {self._done} of {self._total}{earned}"
+        earned = "" if np.isnan(returns[-1]) else f"return {returns[-1]:.2f}"
+        self.show("adapting: episode", len(returns), earned)
+
+    def show(self, stage: str, number: int, note: str) -> None:
+        """Count a number of episodes, or of pairs, with a note on the last one."""
+        self._done += number
+        self._line = f"{stage} {self._done} {self._of} {self._total}{note and f', {note}'}"
         if self._bar is not None:
-            self._bar(line, self._done / self._total)
+            self._bar(self._line, self._done / self._total)
             return
         now, last = time.monotonic(), self._done == self._total
-        if not self._shown or (not last and now - self._written_s < PLAIN_INTERVAL_S):
-            return
-        self._written_s = now
+        if self._shown and (last or now - self._written_s >= PLAIN_INTERVAL_S):
+            self._written_s = now
+            self._write()
+
+    def _write(self) -> None:
+        self._written = self._line
         live = sys.stderr.isatty()
-        print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+        line = f"\r{self._line}" if live else self._line
+        print(line, end="" if live else "\n", file=sys.stderr, flush=True)
 
 
 def draw_exploration(
@@ -468,10 +620,13 @@ class AdaptationSession:
         policy: It explores, and adapts.
         episodes: E, adaptation episodes before each adaptation step.
         seed: Seed of the action noise.
+        may_end: Whether they end once another one is not expected to pay.
     """
 
-    def __init__(self, policy: AdaptablePolicy, episodes: int, seed: int = 0) -> None:
-        self._num_episodes, self._seed = episodes, seed
+    def __init__(
+        self, policy: AdaptablePolicy, episodes: int, seed: int = 0, *, may_end: bool = False
+    ) -> None:
+        self._num_episodes, self._seed, self._may_end = episodes, seed, may_end
         self._adapted: AdaptablePolicy | None = None
         self._take(policy)
 
@@ -483,7 +638,7 @@ class AdaptationSession:
     @property
     def complete(self) -> bool:
         """Whether all episodes of the adaptation step are recorded."""
-        return self.num_recorded == self._num_episodes
+        return self._is_enough or self.num_recorded == self._num_episodes
 
     @property
     def running(self) -> bool:
@@ -514,7 +669,7 @@ class AdaptationSession:
         if self.running:
             raise SessionError("an episode is running: record its end, or discard it, before begin")
         if self.complete:
-            raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
+            raise SessionError(f"all {self.num_recorded} episodes are recorded: call adapt")
         self._steps, self._rewards, self._running = [], [], True
         self._state.begin()
 
@@ -585,6 +740,7 @@ class AdaptationSession:
                 self._state.act(last.reshape(1, 1, -1))
                 nothing = torch.zeros(1, 1)
                 self._state.observe(torch.zeros_like(action), nothing, nothing > 0)
+            self._is_enough = self._may_end and self._policy._enough(self.recorded)
 
     def _to_episodes(self, final: np.ndarray | None, success: bool) -> Episodes:
         """Return the episode that has ended, (1, 1, T)."""
@@ -620,13 +776,17 @@ class AdaptationSession:
             replay(self._state, episode)
 
     def adapt(self) -> AdaptablePolicy:
-        """Take an adaptation step from the episodes, and return the adapted policy."""
+        """Take an adaptation step from the episodes, and return the adapted policy.
+
+        It writes `AdaptablePolicy.report` in one line on standard error.
+        """
         if not self.complete:
             state = "one is still running" if self.running else "call begin for the next one"
             raise SessionError(
                 f"{self.num_recorded} of {self._num_episodes} episodes are recorded: {state}"
             )
         self._adapted = self._policy.adapt_from(self.recorded)
+        say(self._adapted.report().line)
         self._take(self._adapted)
         return self._adapted
 
@@ -638,7 +798,7 @@ class AdaptationSession:
         self._episodes: list[Episodes] = []
         self._steps: list[tuple[Tensor, Distribution, Tensor]] = []  # o, π(o), a
         self._rewards: list[float] = []
-        self._running = False
+        self._running = self._is_enough = False
 
     def _new_state(self) -> PolicyState:
         policy = self._policy
@@ -661,6 +821,8 @@ class _Facts(msgspec.Struct):
     horizon: Annotated[int, msgspec.Meta(ge=1, le=MOST_HORIZON)]
     adaptation_steps: Annotated[int, msgspec.Meta(ge=0, le=10**6)]
     num_episodes: Count
+    returns: tuple[float | None, ...] = ()
+    at_bounds: tuple[float, ...] = ()
 
 
 def load_policy_file(path: Path) -> AdaptablePolicy:
@@ -686,7 +848,17 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
     )
     try:
         config = config_from_dict(found.config)
-        policy = AdaptablePolicy(config, {}, interface, found.adaptation_steps, found.num_episodes)
+        missing = [None] * (found.num_episodes - len(found.returns))  # in a file of before
+        returns = [np.nan if each is None else each for each in (*missing, *found.returns)]
+        policy = AdaptablePolicy(
+            config,
+            {},
+            interface,
+            found.adaptation_steps,
+            found.num_episodes,
+            tuple(returns),
+            found.at_bounds,
+        )
         shapes = policy.policy.shapes
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit: {' '.join(str(error).split())}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from metarobot.envs import TaskVectorEnv
 from metarobot.envs.checks import read_numbers, show
 from metarobot.rollout.collect import RolloutEnv
+from metarobot.rollout.episodes import Episodes
 
 _RELATIVE_TOLERANCE = 1e-5
 """Bounds that differ by less are equal: single precision, or a unit converted and back."""
@@ -46,6 +46,12 @@ class Interface:
                 f"{where} must hold finite numbers, got {observations[place]} as element {element}"
             )
         return np.clip(observations, self.observation_low, self.observation_high, dtype=np.float32)
+
+    def shares_at_bounds(self, episodes: Episodes) -> tuple[float, ...]:
+        """Return the share of the steps of episodes in which each element is at a bound, (O,)."""
+        seen = episodes.observations[episodes.mask > 0.0].numpy()
+        low, high = (np.array(b, np.float32) for b in (self.observation_low, self.observation_high))
+        return tuple(((seen <= low) | (seen >= high)).mean(0).tolist())
 
     def require_spaces(self, observations: Space, actions: Space) -> None:
         """Refuse a robot with other spaces than those of the family.
@@ -159,7 +165,6 @@ class RobotEnv:
         num_used: M, robots in which episodes count; all by default.
         seed: Seed of the first reset; none when None.
         needs_rewards: Whether rewards must be measured; else they may be NaN.
-        on_episodes: Called with the returns of the episodes that have ended together.
     """
 
     start_size = 0
@@ -172,7 +177,6 @@ class RobotEnv:
         num_used: int | None = None,
         seed: int | None = None,
         needs_rewards: bool = True,
-        on_episodes: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         single = isinstance(robot, gym.Env)
         observations, box = (
@@ -183,21 +187,18 @@ class RobotEnv:
         self.num_envs = num_used or getattr(robot, "num_envs", 1)
         self.horizon = interface.horizon
         self.autoreset_mode = AutoresetMode.DISABLED
-        self._interface, self._seed, self._on_episodes = interface, seed, on_episodes
+        self._interface, self._seed = interface, seed
         self._needs_rewards = needs_rewards
         self._low, self._high = np.maximum(box.low, -1.0), np.minimum(box.high, 1.0)
         self._dtype = box.dtype
         self._robots = _One(robot) if isinstance(robot, gym.Env) else _Several(robot)
         self._running = np.zeros(self.num_envs, bool)
-        self._returns = np.zeros(self.num_envs)
-        self._elapsed = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every robot that is used, or in some; see `RolloutEnv.reset`."""
         self._running = (options or {}).get("reset_mask", np.ones(self.num_envs, bool)).copy()
-        self._returns[:], self._elapsed = 0.0, 0
         seed, self._seed = (self._seed if seed is None else seed), None
         return self._observe(self._robots.reset(seed)), {}
 
@@ -220,14 +221,9 @@ class RobotEnv:
         known = np.abs(rewards) <= LARGEST_REWARD  # NaN is not
         if not (known if self._needs_rewards else known | np.isnan(rewards)).all():
             raise ValueError(f"the robot's rewards must be finite numbers, got {rewards}")
-        self._returns += rewards
-        self._elapsed += 1
         ended = running & (terminated | truncated)
         observations = self._observe(step.observations)  # an episode that ends shows its last one
         self._running = running & ~ended
-        over = ended | (running & (self._elapsed == self.horizon))
-        if self._on_episodes is not None and over.any():
-            self._on_episodes(self._returns[over])
         return observations, rewards, terminated, truncated, _info(success)
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
@@ -332,7 +328,6 @@ def rollout_env(
     one_after_the_other: bool,
     seed: int,
     needs_rewards: bool = True,
-    on_episodes: Callable[[np.ndarray], None] | None = None,
 ) -> RolloutEnv:
     """Return an environment in which episodes on one task can be collected; see `RobotEnv`.
 
@@ -364,5 +359,4 @@ def rollout_env(
         num_used=1 if one_after_the_other else None,
         seed=seed,
         needs_rewards=needs_rewards,
-        on_episodes=on_episodes,
     )

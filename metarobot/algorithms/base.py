@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -11,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from metarobot.config import AlgorithmOptions, TrainConfig
-from metarobot.envs import TaskDistribution, find_family
+from metarobot.config import MOST_KL, AlgorithmOptions, TrainConfig
+from metarobot.envs import TaskDistribution, TaskParameter, find_family
 from metarobot.envs.checks import show
 from metarobot.learning.adam import AdamState
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
@@ -22,6 +24,7 @@ from metarobot.learning.trpo import trpo_update
 from metarobot.policies import MIN_STD, Distribution, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.mlp import ConditionedMLP
 from metarobot.policies.params import TASK_CODE
+from metarobot.policies.posterior import weighted_band, weighted_rank
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
 
@@ -29,16 +32,102 @@ PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
 MOST_FINISH_STEPS = 1_000_000
 """Control steps that are kept in memory at the end of a training, at most."""
 
+WORTHWHILE = 0.05
+"""Gain in return for which another episode is run, in standard deviations of training's returns."""
+
+
+TOLD_KL = 3.0
+"""Factor of `max_kl` once a policy that began without the task is told it: it has far to go."""
+
 
 class Belief(NamedTuple):
     """Posterior of an algorithm over K candidate tasks, for each of N tasks."""
 
     codes: Tensor
-    """K tasks as the oracle observes them, (K, C)."""
+    """K tasks as the oracle observes them, (N, K, C)."""
     weights: Tensor
     """(N, K), each row sums to 1."""
-    gate_open: Tensor
+    is_used: Tensor
     """Whether the policy acts on it, (N,) bool."""
+    misfit: Tensor
+    """Error on the reward and on the change of each observation element, as a share of the largest
+    one on training tasks, (N, 1 + O): above 1 the family does not explain it."""
+    band_scale: Tensor
+    """Factor by which a band of each parameter is wider than its weights say, (N, P)."""
+    gain: Tensor
+    """Gain in return that it expects of acting on it, over acting without, (N,)."""
+    worth_of_knowing: Tensor
+    """Gain in return that it expects of being told the task, over acting as now, (N,)."""
+    training_returns: Tensor
+    """Mean and standard deviation of returns on training tasks, (N, 2)."""
+
+    @property
+    def fits(self) -> Tensor:
+        """Whether the family explains the robot, (N,) bool."""
+        return (self.misfit <= 1.0).all(1)
+
+    @property
+    def more_pays(self) -> Tensor:
+        """Whether more episodes are expected to pay, (N,) bool; not where nothing fits."""
+        return self.fits & (self.worth_of_knowing > WORTHWHILE * self.training_returns[:, 1])
+
+    def bands(self, distribution: TaskDistribution) -> dict[str, np.ndarray]:
+        """Return the 5 % quantile, median and 95 % quantile of each parameter, (N, 3), in its unit.
+
+        They are calibrated on training tasks. Angles are unwrapped about their median.
+
+        Args:
+            distribution: That of the family, whose scale task codes have.
+        """
+        codes, weights = self.codes.double().numpy(), self.weights.double().numpy()
+        bands = dict[str, np.ndarray]()
+        for index, parameter in enumerate(distribution.parameters):
+            columns = distribution.encoded_columns[parameter.name]
+            values = _on_a_line(parameter, codes[..., columns])
+            rows = [
+                weighted_band(*row, circular=parameter.circular)
+                for row in zip(values, weights, strict=True)
+            ]
+            low, middle, high = np.transpose(rows)
+            scale = self.band_scale[:, index].double().numpy()
+            band = np.stack(
+                [middle - scale * (middle - low), middle, middle + scale * (high - middle)]
+            )
+            if not parameter.circular:
+                edges = distribution[parameter.name].encoded_bounds[:, 0]
+                band = parameter.decode(band.clip(*edges).reshape(-1, 1)).reshape(3, -1)
+            bands[parameter.name] = band.T
+        return bands
+
+    def ranks(self, distribution: TaskDistribution, codes: Tensor) -> np.ndarray:
+        """Return the belief that each parameter lies below its true value, 0 to 1, (N, P).
+
+        A true belief makes ranks that are uniform over tasks, and its 90 % bands are the ranks from
+        0.05 to 0.95.
+
+        Args:
+            distribution: That of the family, whose scale task codes have.
+            codes: The tasks, (N, C).
+
+        Source: Talts et al. 2018, arXiv:1804.06788.
+        """
+        ranks = np.empty((len(codes), len(distribution.parameters)))
+        weights = self.weights.double().numpy()
+        for index, parameter in enumerate(distribution.parameters):
+            columns = distribution.encoded_columns[parameter.name]
+            values = _on_a_line(parameter, self.codes.double().numpy()[..., columns])
+            true = _on_a_line(parameter, codes.double().numpy()[:, columns])
+            for row, number in enumerate(true):
+                scale = float(self.band_scale[row, index])
+                ranks[row, index] = weighted_rank(
+                    number, values[row], weights[row], scale, circular=parameter.circular
+                )
+        return ranks
+
+
+def _on_a_line(parameter: TaskParameter, columns: np.ndarray) -> np.ndarray:
+    """Return the values (...) of a parameter's columns of a task code (..., 1 or 2)."""
+    return np.arctan2(columns[..., 1], columns[..., 0]) if parameter.circular else columns[..., 0]
 
 
 class Algorithm(ABC, Generic[PolicyT]):
@@ -161,15 +250,18 @@ class Algorithm(ABC, Generic[PolicyT]):
             value_prior=value_prior,
         )
 
-    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
+    def task_codes(
+        self, codes: Tensor, uniforms: Tensor, spent: float, *, finishing: bool = False
+    ) -> Tensor:
         """Return the task codes of the policy in training's post-update episodes, (N, E, C).
 
         Args:
             codes: The tasks as the oracle observes them, (N, C).
+            spent: Share of the meta-iterations' budget that is spent.
             uniforms: In [0, 1), (N, E), for those episodes that are given another task's code.
             finishing: Whether `finish` learns from the episodes.
         """
-        del finishing
+        del spent, finishing
         return codes[:, None].expand(*uniforms.shape, -1)
 
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -232,6 +324,40 @@ class Algorithm(ABC, Generic[PolicyT]):
             The new θ and a report. Where a number is not finite, θ is returned as it came.
         """
 
+    def is_careful(self, spent: float) -> bool:
+        """Whether a policy that observes the task learns without it, at this share of the budget.
+
+        One that is told many task parameters from the start learns more slowly than one that is
+        told none; and a policy that is not told is needed where the task is not known.
+        """
+        return spent < getattr(self.options, "careful_share", 0.0)
+
+    def end_careful(self, params: Params) -> Params:
+        """Return the parameters with which the policy begins to be told: with the first noise."""
+        least = math.log(self.config.initial_std)
+        return {**params, "log_std": params["log_std"].clamp(min=least)}
+
+    @classmethod
+    def calibration_shape(cls, total_steps: int, horizon: int) -> tuple[int, int]:
+        """Return the training tasks, and the adaptation episodes on each, for `calibrate`; or 0."""
+        del total_steps, horizon
+        return 0, 0
+
+    def calibrate(self, params: Params, codes: Tensor, episodes: Episodes) -> Params:
+        """Measure the errors of adaptation on training tasks, when all else is trained.
+
+        Args:
+            params: θ as `finish` has left it.
+            codes: The tasks, (N, C).
+            episodes: Adaptation episodes (N, E, T) of the exploring policy on them.
+        """
+        del codes, episodes
+        return params
+
+    def begin_finish(self, params: Params) -> Params:
+        """Return the parameters that the episodes of `finish` are collected with; here, θ."""
+        return params
+
     def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
@@ -265,7 +391,10 @@ class TrpoLearner(SurrogateObjective, Algorithm[PolicyT]):
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""
-        return trpo_update(self, params, batch, self.options, self.workers)
+        region = self.options
+        if getattr(region, "careful_share", 0.0) and not self.is_careful(batch.spent):
+            region = replace(region, max_kl=min(TOLD_KL * region.max_kl, MOST_KL))
+        return trpo_update(self, params, batch, region, self.workers)
 
 
 ConditionedT = TypeVar("ConditionedT", bound=ConditionedMLP)

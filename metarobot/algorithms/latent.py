@@ -1,9 +1,13 @@
 """Latent: a policy that observes the task code in training, and a model to estimate the code."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from metarobot.algorithms.base import (
@@ -12,23 +16,45 @@ from metarobot.algorithms.base import (
     sobol_points,
     task_codes_of,
     task_grid,
+    tasks_of,
 )
 from metarobot.algorithms.options import LatentOptions
 from metarobot.config import TrainConfig
-from metarobot.envs import find_family
+from metarobot.envs import TaskDistribution, find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.distributed import Workers, mean_over_tasks
-from metarobot.learning.meta_update import MetaBatch, chunks_of_steps
-from metarobot.policies import Params
+from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
+from metarobot.policies import Params, repeat_params
 from metarobot.policies.episode_encoder import shift
-from metarobot.policies.latent import UNITS, ExploringState, LatentPolicy, when
+from metarobot.policies.latent import (
+    CALIBRATED,
+    CONSTANT,
+    NUMBERS_AT_ONCE,
+    UNITS,
+    ExploringState,
+    LatentPolicy,
+    flattened,
+    when,
+)
+from metarobot.policies.posterior import Candidates, refine
 from metarobot.policies.task_model import LogLikelihood, Transitions
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
 
-FEWEST_CANDIDATES = 2
-"""Least number of episodes with a candidate for a comparison of their returns."""
+MOST_STD = 0.1
+"""Largest action noise when the policy is trained: noisy episodes tell less of the task."""
+MOST_STEPS = 256
+"""Control steps at most from which new candidates are weighed."""
+CALIBRATION_SHARE, FEWEST_CALIBRATION_TASKS, MOST_CALIBRATION_TASKS = 0.05, 4, 48
+"""Control steps for calibration as a share of the budget, and limits of its number of tasks."""
+NOISY_SHARE, NOISE_LEVELS = 0.25, (0.01, 1.0)
+"""Share of the episodes with sensor noise in the fit of the model, and limits of its level."""
+BAND = 0.9
+"""Probability that a band holds the true value."""
+MARGIN = 10.0
+"""Largest error that still fits, as a multiple of a large one on training tasks: beyond them the
+model predicts worse, in a few tasks by this factor."""
 
 
 class Latent(TaskCodeLearner[LatentPolicy]):
@@ -52,12 +78,13 @@ class Latent(TaskCodeLearner[LatentPolicy]):
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return the tasks that are weighted: they cover all splits evenly."""
+        """Return the first candidates: they cover all splits evenly."""
         options = cast(LatentOptions, config.options)
         family = find_family(config.env_id)
         points = sobol_points(len(family.distribution.parameters), options.num_weighed)
         return {
             "tasks": task_grid(config, points),
+            "points": torch.from_numpy(points).float(),
             "horizon": family.default_horizon,
             "angles": family.distribution.encoded_angles,
             "likelihood_power": options.likelihood_power,
@@ -72,64 +99,149 @@ class Latent(TaskCodeLearner[LatentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Weight the tasks by the outcomes of the episodes, in sequence."""
         del advantages
+        posterior, outcomes = self._posterior(params, episodes)
+        stage = _stage(episodes.num_episodes)
+        errors = outcomes.errors(self.policy, params, posterior)
+        misfit = torch.maximum(
+            errors / params["largest_errors"][:, stage],
+            outcomes.sizes / params["largest_outcomes"][:, stage],
+        )
+        return {**params, **posterior, "misfit": misfit}
+
+    def _posterior(self, params: Params, episodes: Episodes) -> tuple[Params, "_Outcomes"]:
+        """Return the posterior, but for the misfit, and the outcomes that it follows from."""
         state = ExploringState(self.exploring_policy, params)
         replay(state, episodes)
-        known = LogLikelihood(*(part[:, 0] for part in state.known()))
-        gate = self._opens_gate(params, known, torch.cat(state.returns, dim=1))
-        return {
-            **params,
-            **known._asdict(),
+        state.known()
+        outcomes = _Outcomes.of(self.policy, params, episodes, state)
+        rows = [self._refined(params, outcomes, task) for task in range(episodes.num_tasks)]
+        points, log_weights, candidates = map(torch.stack, zip(*rows, strict=True))
+        posterior = {
+            "candidates": candidates,
+            "points": points,
+            "log_prior": flattened(log_weights),
             "num_episodes": params["num_episodes"] + episodes.num_episodes,
-            "trust": gate.to(params["trust"].dtype),
         }
+        return posterior, outcomes
 
-    def _opens_gate(self, params: Params, known: LogLikelihood, returns: Tensor) -> Tensor:
-        """Return whether the policy may act on the posterior now, (N, 1) bool.
+    def _refined(
+        self, params: Params, outcomes: "_Outcomes", task: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return points (K, P), log-weights (K,) and codes (K, C) of a task's new candidates."""
+        model = {name: leaf[0] for name, leaf in self.policy.network_params(params).items()}
+        one = outcomes.task(task)
 
-        The first episode has no candidate: its return is that without adapting.  The returns of
-        candidates are averaged over the later half of the episodes, since one alone can be luck.
-        A later block begins with candidates; there an open gate stays open.
+        def log_likelihood(points: np.ndarray) -> np.ndarray:
+            codes = task_grid(self.config, points)
+            known = one.log_likelihood(self.policy, model, codes)
+            return known.log_weights(self.policy.likelihood_power).double().numpy()
 
-        Args:
-            params: Before this block, each leaf (N, ...).
-            known: After it, (N, .) each.
-            returns: Returns of its episodes, (N, E), or NaN.
-        """
-        begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
-        first = torch.where(begins, returns[:, :1], torch.nan)
-        if later.shape[1] < FEWEST_CANDIDATES:
-            later = torch.full_like(first, torch.nan)
-        was_open = ~begins & (params["trust"] > 0.0)
-        later = later.mean(1, keepdim=True)
-        num_episodes = params["num_episodes"] + returns.shape[1]
-        return was_open | self.policy.opens_gate(params, known, first, later, num_episodes)
+        points = params["points"][task].double().numpy()
+        found = refine(
+            Candidates(points, params["log_prior"][task].double().numpy()),
+            log_likelihood,
+            ndtri(sobol_points(points.shape[1], 2 * len(points))[1 : 1 + len(points)]),
+            [parameter.circular for parameter in tasks_of(self.config).parameters],
+            uniform=bool(params["num_episodes"][task] == 0.0),
+        )
+        codes = task_grid(self.config, found.points)
+        numbers = torch.from_numpy(found.points), torch.from_numpy(found.log_weights)
+        return numbers[0].to(codes.dtype), numbers[1].to(codes.dtype), codes
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
-        """Return mean and standard deviation of the tasks by their weights, (N, 2 C)."""
+        """Return mean and standard deviation of the candidates by their weights, (N, 2 C)."""
         del before
-        policy, tasks = self.policy, self.policy.tasks
-        log_weights = policy.log_weights(policy.log_likelihood(adapted))
-        mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
-        variance = weights @ tasks.square() - (weights @ tasks).square()
-        return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
+        candidates, log_weights = adapted["candidates"], adapted["log_prior"][:, None]
+        mean = self.policy.mean_task(candidates, log_weights)[:, 0]
+        weights = log_weights.softmax(-1)
+        variance = weights @ candidates.square() - (weights @ candidates).square()
+        return torch.cat([mean, variance[:, 0].clamp(min=0.0).sqrt()], dim=1)
 
     def belief(self, params: Params) -> Belief:
-        """Return the tasks and their weights."""
-        policy = self.policy
-        log_weights = policy.log_weights(policy.log_likelihood(params))
-        return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
+        """Return the candidates and their weights."""
+        policy, candidates = self.policy, params["candidates"]
+        log_weights = flattened(params["log_prior"])[:, None]
+        model = {name: leaf[:1] for name, leaf in policy.network_params(params).items()}
+        task_codes = policy.mean_task(candidates, log_weights)
+        gains, worth = policy.prospects(model, candidates, log_weights, task_codes)
+        is_used = (gains[:, 0] > 0.0) & policy.fits(params)[:, 0]
+        stages = [_stage(int(number)) for number in params["num_episodes"][:, 0]]
+        return Belief(
+            codes=candidates,
+            weights=log_weights[:, 0].softmax(-1),
+            is_used=is_used,
+            misfit=params["misfit"],
+            band_scale=params["band_scale"][torch.arange(len(stages)), stages],
+            gain=(gains * params["return_std"])[:, 0],
+            worth_of_knowing=(worth * params["return_std"])[:, 0],
+            training_returns=torch.cat([params["return_mean"], params["return_std"]], dim=1),
+        )
+
+    @classmethod
+    def calibration_shape(cls, total_steps: int, horizon: int) -> tuple[int, int]:
+        """Return the training tasks, and the adaptation episodes on each."""
+        num_episodes = CALIBRATED[-1]
+        affordable = int(CALIBRATION_SHARE * total_steps / (num_episodes * horizon))
+        return min(max(affordable, FEWEST_CALIBRATION_TASKS), MOST_CALIBRATION_TASKS), num_episodes
+
+    def calibrate(self, params: Params, codes: Tensor, episodes: Episodes) -> Params:
+        """Measure how far bands miss the tasks, and how large outcomes and the model's errors are.
+
+        A band is widened so that it holds the truth on as many training tasks as it should; see
+        Vovk et al. 2005, doi:10.1007/b106715, for the rank of n errors. It is never narrowed: the
+        belief also covers tasks beyond the training range.
+        """
+        distribution = find_family(self.config.env_id).distribution
+        scales, errors, sizes = list[Tensor](), list[Tensor](), list[Tensor]()
+        n = episodes.num_tasks
+        rank = min(n, math.ceil(BAND * (n + 1))) - 1
+        tasks = repeat_params(params, n)
+        for number in CALIBRATED:
+            posterior, outcomes = self._posterior(tasks, episodes.first(number))
+            belief = self.belief({**tasks, **posterior})
+            missed = missed_tasks(belief, distribution, codes)
+            scales.append(missed.sort(dim=0).values[rank].clamp(min=1.0))
+            errors.append(_largest(outcomes.errors(self.policy, tasks, posterior), rank))
+            sizes.append(_largest(outcomes.sizes, rank))
+        return {
+            **params,
+            "band_scale": torch.stack(scales),
+            "largest_errors": MARGIN * torch.stack(errors),
+            "largest_outcomes": MARGIN * torch.stack(sizes),
+        }
 
     def num_with_code(self, num_episodes: int) -> int:
         """Return the number of episodes with the task's code: all, while the policy is trained."""
         return num_episodes
 
-    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
-        """Return the task's code; for the model, another one in the second half of the episodes."""
-        task_codes = super().task_codes(codes, uniforms).clone()
+    def task_codes(
+        self, codes: Tensor, uniforms: Tensor, spent: float, *, finishing: bool = False
+    ) -> Tensor:
+        """Return the task codes: none while the careful policy is trained, then those of tasks.
+
+        For the model, half of the episodes have the code of their task, the others that of another
+        one, but for a few that have none.
+        """
+        task_codes = super().task_codes(codes, uniforms, spent).clone()
+        if self.is_careful(spent):
+            return torch.zeros_like(task_codes)  # the policy ignores it so far
         if finishing:
-            num_true, tasks = _num_true(uniforms.shape[1]), self.policy.tasks
-            task_codes[:, num_true:] = tasks[(uniforms[:, num_true:] * len(tasks)).long()]
+            tasks = self.policy.tasks
+            _, other, careful = _parts(uniforms.shape[1])
+            task_codes[:, other] = tasks[(uniforms[:, other] * len(tasks)).long()]
+            task_codes[:, careful] = torch.nan
         return task_codes
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step; the careful policy is that of the end of its share."""
+        params, report = super().update(params, batch)
+        if self.is_careful(batch.spent):
+            params = self.policy.with_careful(params)
+        return params, report
+
+    def begin_finish(self, params: Params) -> Params:
+        """Limit the action noise, in the fit of the model and in exploration."""
+        return {**params, "log_std": params["log_std"].clamp(max=math.log(MOST_STD))}
 
     def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
@@ -140,20 +252,156 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         return fit_model(self.policy, params, batches, self.options, generator, self.workers, watch)
 
 
-def _num_true(num_episodes: int) -> int:
-    """Return the number of episodes with the task's code in the fit of the model."""
-    return (num_episodes + 1) // 2
+class _Outcomes(NamedTuple):
+    """Outcomes of adaptation episodes, read by the model for any candidates."""
+
+    read: Tensor
+    """The weights that steps make, (N, S, J + 2 D, C + 1) for S = E T steps."""
+    anchors: Tensor
+    """Task codes that they were read with, (N, S, C)."""
+    outcomes: Tensor
+    """(N, S, D)."""
+    counts: Tensor
+    """(N, S, D)."""
+    given: Tensor
+    """Task codes of whole episodes, (N, E, C); NaN where the careful policy acted."""
+    returns: Tensor
+    """In their unit, (N, E); NaN where they do not count."""
+
+    @classmethod
+    def of(
+        cls, policy: LatentPolicy, params: Params, episodes: Episodes, state: ExploringState
+    ) -> "_Outcomes":
+        """Read episodes (N, E, T) with the task codes by which a state has replayed them."""
+        last = episodes.horizon - 1
+        anchors = torch.stack(
+            [
+                torch.cat([codes[min(t, len(codes) - 1)] for t in range(last + 1)], dim=1)
+                for codes in state.anchors
+            ],
+            dim=1,
+        )
+        steps = transitions(policy, params, episodes, anchors)
+        read = policy.model.read_episodes(policy.network_params(params), steps)
+        returns = policy.return_in_units(params, torch.cat(state.counted_returns, dim=1))
+        return cls(
+            read=read.flatten(1, 2),
+            anchors=anchors.flatten(1, 2),
+            outcomes=steps.outcomes.flatten(1, 2),
+            counts=steps.counts.flatten(1, 2),
+            given=torch.cat(state.given, dim=1),
+            returns=torch.where(params["return_std"] > CONSTANT, returns, torch.nan),
+        )
+
+    def task(self, index: int) -> "_Outcomes":
+        """Return those of one task, without the first dimension."""
+        return _Outcomes(*(part[index] for part in self))
+
+    @property
+    def sizes(self) -> Tensor:
+        """The largest size of each outcome, in its unit, (N, D)."""
+        return (self.outcomes.abs() * self.counts).amax(1)
+
+    def errors(self, policy: LatentPolicy, params: Params, posterior: Params) -> Tensor:
+        """Return the error of each outcome at the mean of the posterior, (N, D).
+
+        It is the geometric mean over the steps of predicted variance and squared error: it grows
+        with errors that the model does not expect, and with those that it does, such as noise, but
+        little with a single large one.
+        """
+        log_weights = posterior["log_prior"][:, None]
+        codes, found = policy.mean_task(posterior["candidates"], log_weights), list[Tensor]()
+        model = {name: leaf[0] for name, leaf in policy.network_params(params).items()}
+        for index, code in enumerate(codes):
+            one = self.task(index)
+            shape = len(one.read), -1, -1
+            mean, variance = (
+                part[..., 0]
+                for part in policy.model.predict(model, code.expand(*shape), one.read, one.anchors)
+            )
+            size = (variance + (one.outcomes - mean).square()).log()
+            number = one.counts.sum(0)
+            error = (size * one.counts).sum(0) / number.clamp(min=1.0)
+            found.append(torch.where(number > 0, error, -torch.inf))
+        return torch.stack(found).exp()
+
+    def log_likelihood(self, policy: LatentPolicy, params: Params, codes: Tensor) -> LogLikelihood:
+        """Return the log-likelihood of candidates (K, C), (.,) each, for one task's outcomes.
+
+        Of many steps it reads `MOST_STEPS` at most, evenly spaced: their errors are correlated.
+        """
+        model, total = policy.model, LogLikelihood.none(len(codes))
+        every = -(-len(self.read) // MOST_STEPS)
+        at_once = max(2, NUMBERS_AT_ONCE // (self.read.shape[1] * len(codes)))
+        steps = self.read, self.anchors, self.outcomes, self.counts
+        rows = [part[::every] for part in steps]
+        for block in zip(*(part.split(at_once) for part in rows), strict=True):
+            total = total.plus(
+                model.log_likelihood(params, policy.references, codes, *block).summed()
+            )
+        total = total.times(torch.tensor(float(every)))
+        counts = self.returns.isfinite().to(codes.dtype)
+        of_returns = model.return_log_likelihood(
+            {name: leaf[None] for name, leaf in params.items()},
+            policy.references,
+            codes,
+            self.given,
+            self.returns.nan_to_num(),
+            counts,
+        )
+        return total.plus(of_returns.summed())
+
+
+def _largest(values: Tensor, rank: int) -> Tensor:
+    """Return limits (D,) that no task exceeds in any element; values (N, D).
+
+    All elements have the limit of the worst task, in units of a large value of each: a limit for
+    each element alone would be exceeded in one of them more often than by chance.
+    """
+    large = values.sort(dim=0).values[rank].clamp(min=CONSTANT)
+    return large * (values / large).max()
+
+
+def _stage(num_episodes: int) -> int:
+    """Return the index of the number of episodes in `CALIBRATED` whose measurements hold."""
+    return sum(number <= num_episodes for number in CALIBRATED[1:])
+
+
+def missed_tasks(belief: Belief, distribution: TaskDistribution, codes: Tensor) -> Tensor:
+    """Return the errors of medians in half-widths of their bands, (N, P)."""
+    tasks = distribution.decode(codes.double().numpy())
+    missed = []
+    for name, band in belief.bands(distribution).items():
+        parameter = distribution[name]
+        if parameter.circular:
+            error = (tasks[name] - band[:, 1] + np.pi) % (2 * np.pi) - np.pi
+            width = band[:, 2] - band[:, 0]
+        else:
+            low, middle, high, true = map(parameter.scale, (*band.T, tasks[name]))
+            error, width = true - middle, high - low
+        missed.append(torch.from_numpy(np.abs(error) / np.maximum(width / 2, 1e-9)).float())
+    return torch.stack(missed, dim=1)
+
+
+def _parts(num_episodes: int) -> tuple[slice, slice, slice]:
+    """Return the episodes with the task's code, with another one, and without, for the model.
+
+    One in ten is without: only its return is learned.
+    """
+    second = num_episodes - max(1, num_episodes // 10)
+    first = (second + 1) // 2
+    return slice(first), slice(first, second), slice(second, None)
 
 
 def anchors(task_codes: Tensor) -> Tensor:
     """Return the codes that the model of steps reads as those of the policy, (N, E, C).
 
-    They are wrong for half of the episodes.  An estimated task code changes in every step, and a
-    log may come from another policy: so the model must not rely on the code.
+    They are those of other tasks, for all episodes in turn.  An estimated task code changes in
+    every step, the careful policy has none, and a log may come from another policy: so the model
+    must not rely on the code.
     """
-    num_true, num_episodes = _num_true(task_codes.shape[1]), task_codes.shape[1]
-    others = torch.arange(num_true) % (num_episodes - num_true) + num_true
-    return torch.cat([task_codes[:, others], task_codes[:, num_true:]], dim=1)
+    others = task_codes[:, _parts(task_codes.shape[1])[1]]
+    return others[:, torch.arange(task_codes.shape[1]) % others.shape[1]]
 
 
 def transitions(
@@ -165,7 +413,7 @@ def transitions(
         policy: Scales the observations.
         params: The units of outcomes, each leaf (N, D) or (1, D).
         episodes: (N, E, T); rewards are NaN where they were not measured.
-        task_codes: The task code of each, (N, E, C).
+        task_codes: The task code of each episode, (N, E, C), or of each step, (N, E, T, C).
     """
     mask, rewards = episodes.mask, episodes.rewards
     seen, done = policy.scale_observations(episodes.observations), episodes.actions.clamp(-1.0, 1.0)
@@ -178,9 +426,42 @@ def transitions(
     before = shift(outcomes[..., 1:], 1), shift(done, 1)
     return Transitions(
         inputs=torch.cat([seen, done, *before, when(step)], dim=-1),
-        task_codes=task_codes[:, :, None].expand(*mask.shape, -1),
+        task_codes=task_codes.expand(*mask.shape, -1)
+        if task_codes.ndim == 4
+        else task_codes[:, :, None].expand(*mask.shape, -1),
         outcomes=outcomes,
         counts=counts,
+    )
+
+
+def noisy(
+    policy: LatentPolicy, params: Params, episodes: Episodes, generator: torch.Generator
+) -> Episodes:
+    """Return episodes, a share `NOISY_SHARE` of them with white noise in their observations.
+
+    So the model learns to doubt sensors, by how noisy they seem. The standard deviation of each
+    element is between the two `NOISE_LEVELS`, in those of its change from step to step.
+
+    Args:
+        policy: Scales the observations.
+        params: The units of outcomes, each leaf (1, D).
+        episodes: (N, E, T).
+        generator: Source of the noise.
+    """
+    N, E, _, O = episodes.observations.shape  # noqa: E741
+    spread = params["outcome_std"][0, 1:] * policy.observation_half_range
+    low, high = (math.log(level) for level in NOISE_LEVELS)
+    levels = torch.exp(low + (high - low) * torch.rand(N, E, O, generator=generator))
+    is_noisy = torch.rand(N, E, 1, generator=generator) < NOISY_SHARE
+    std = torch.where(is_noisy, levels * spread, 0.0)
+
+    def disturbed(block: Tensor, std: Tensor) -> Tensor:
+        return block + std * torch.randn(block.shape, generator=generator)
+
+    return replace(
+        episodes,
+        observations=disturbed(episodes.observations, std[:, :, None]),
+        final_observations=disturbed(episodes.final_observations, std),
     )
 
 
@@ -230,12 +511,20 @@ class _Data(NamedTuple):
     """In their unit, (B, N, E)."""
 
     @classmethod
-    def of(cls, policy: LatentPolicy, params: Params, batches: Sequence[MetaBatch]) -> "_Data":
-        """Read meta-batches in the units of the parameters."""
+    def of(
+        cls,
+        policy: LatentPolicy,
+        params: Params,
+        batches: Sequence[MetaBatch],
+        generator: torch.Generator,
+    ) -> "_Data":
+        """Read meta-batches in the units of the parameters, some episodes with sensor noise."""
         units = {name: params[name][None] for name in UNITS}
         task_codes = [task_codes_of(batch) for batch in batches]
         shown = [
-            transitions(policy, units, batch.post_episodes, anchors(codes))
+            transitions(
+                policy, units, noisy(policy, units, batch.post_episodes, generator), anchors(codes)
+            )
             for batch, codes in zip(batches, task_codes, strict=True)
         ]
         returns = [policy.return_in_units(units, batch.post_episodes.returns) for batch in batches]
@@ -275,7 +564,7 @@ def fit_model(
     Raises:
         ValueError: The numbers of all tasks of a step are not finite.
     """
-    data = _Data.of(policy, params, batches)
+    data = _Data.of(policy, params, batches, generator)
     num_batches, num_held, num_episodes = data.returns.shape
     num_steps = options.model_epochs * num_batches * -(-num_episodes // options.model_batch)
 

@@ -48,6 +48,8 @@ class OracleOptions(ReferenceOptions):
 
     task_products: bool = switch(True)
     """Whether its first layer also sees the products of observation and task."""
+    careful_share: float = number(0.4, 0.0, 1.0)
+    """Share of the meta-iterations, at the beginning, in which the policy does not see the task."""
 
 
 _MOST_RECURRENT_EPISODES = 5
@@ -235,15 +237,17 @@ class LatentOptions(AlgorithmOptions, TrustRegion):
     policy explores by its task code, not by noise."""
     num_weighed: int = integer(1024, 2, 65_536)
     """K, tasks that are weighted on a robot."""
+    careful_share: float = number(0.4, 0.0, 1.0)
+    """Share of the meta-iterations, at the beginning, in which the policy has no task code."""
     likelihood_power: float = number(0.3, 1e-6, 1.0)
     """Power of the likelihood: below 1, as errors of the model are correlated between steps."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
         """Refuse too few episodes: some of a task have its code, and some another one."""
         super().check_episodes(episodes_per_task)
-        if episodes_per_task < 2:
+        if episodes_per_task < 3:
             raise ValueError(
-                f"latent needs episodes_per_task of 2 or more, got {episodes_per_task}"
+                f"latent needs episodes_per_task of 3 or more, got {episodes_per_task}"
             )
 
 

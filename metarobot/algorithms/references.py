@@ -6,6 +6,7 @@ task instead: the candidate with the highest return, or the one that fits best i
 """
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from metarobot.algorithms.options import (
 from metarobot.algorithms.rl2 import RecurrentLearner
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family, make_env
-from metarobot.learning.meta_update import MetaBatch
+from metarobot.learning.meta_update import MetaBatch, UpdateReport
 from metarobot.policies import Distribution, GaussianMLP, Params, PolicyState
 from metarobot.policies.mlp import TaskMLP
 from metarobot.policies.params import TASK_CODE
@@ -57,10 +58,11 @@ class RecurrentRandomisation(RecurrentLearner):
     policy_class = EpisodicPolicy
 
 
-class Oracle(DomainRandomisation):
+class Oracle(TrpoLearner[TaskMLP]):
     """Domain randomisation that observes the task parameters."""
 
     title = "oracle"
+    adapts = False
     observes_task = True
     options_class = OracleOptions
     policy_class = TaskMLP
@@ -71,6 +73,13 @@ class Oracle(DomainRandomisation):
         task_size = find_family(config.env_id).distribution.encoded_bounds.shape[1]
         task_products = cast(OracleOptions, config.options).task_products
         return {"task_size": task_size, "task_products": task_products}
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step; it begins as domain randomisation, without the task."""
+        if self.is_careful(batch.spent):
+            hidden = self.policy.hide_task(batch.post_episodes.observations)
+            batch = replace(batch, post_episodes=replace(batch.post_episodes, observations=hidden))
+        return super().update(params, batch)
 
 
 NUM_CANDIDATES = 1024

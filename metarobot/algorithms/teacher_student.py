@@ -44,9 +44,11 @@ class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
         latent_size = cast(TeacherStudentOptions, config.options).latent_size
         return {"code_size": code_size, "latent_size": latent_size}
 
-    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
+    def task_codes(
+        self, codes: Tensor, uniforms: Tensor, spent: float, *, finishing: bool = False
+    ) -> Tensor:
         """Return the task codes for the teacher; NaN in the episodes of the student."""
-        task_codes = super().task_codes(codes, uniforms, finishing=finishing).clone()
+        task_codes = super().task_codes(codes, uniforms, spent, finishing=finishing).clone()
         task_codes[:, self.num_with_code(task_codes.shape[1]) :] = math.nan
         return task_codes
 

@@ -8,12 +8,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium as gym
 
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.parsing import (
+    Argument,
     PolicyOptions,
     TaskArgument,
     find_in_working_folder,
@@ -23,14 +24,15 @@ from metarobot.cli.parsing import (
 from metarobot.config import MOST_ADAPTATION_STEPS
 from metarobot.console import print_line, say
 from metarobot.envs import make_env
-from metarobot.envs.checks import require_integer
+from metarobot.envs.checks import require_integer, show
 from metarobot.io import require_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from metarobot.adaptation.comparison import Comparison
     from metarobot.adaptation.episodes import Episodes
-    from metarobot.adaptation.policy import AdaptablePolicy
+    from metarobot.adaptation.policy import AdaptablePolicy, Number
     from metarobot.adaptation.robot import Robot
 
 
@@ -43,8 +45,9 @@ class Options(PolicyOptions):
 
     out: Path
     """File to write, ending in .safetensors."""
-    episodes: int | None = None
-    """Adaptation episodes before each adaptation step; of a log the first ones, all by default."""
+    episodes: Annotated[str | None, Argument("N")] = None
+    """Adaptation episodes before each adaptation step, or auto, for latent: until another one is
+    not expected to pay, 20 at most. Of a log the first ones, all by default."""
     steps: int = 1
     """Adaptation steps."""
     seed: int = 0
@@ -59,13 +62,22 @@ class Options(PolicyOptions):
     """Log to adapt to: a LeRobot dataset, an MCAP file, a ROS bag or a CSV table."""
     mapping: Path | None = None
     """Places of the elements in the log, a .toml or .json file; for MCAP files and bags."""
+    compare: Annotated[int | None, Argument("PAIRS")] = None
+    """Then run pairs of episodes without and with adaptation, so many at most, such as 20, and
+    print whether it has helped or harmed."""
     what_changed: bool = False
     """Print which property of the robot has changed, from its first adaptation episode; for Reach
     and Grip."""
 
     def __post_init__(self) -> None:
         """Refuse options that have no effect, and several steps with --what-changed."""
-        of_robot = {"--env": self.env, "--task": self.task, "--variant": self.variant}
+        of_robot = {
+            "--env": self.env,
+            "--task": self.task,
+            "--variant": self.variant,
+            "--compare": self.compare,
+            "--episodes auto": self.episodes == "auto",
+        }
         if self.log is not None:
             if given := [name for name, value in of_robot.items() if value]:
                 raise ValueError(f"{given[0]} is for a robot: leave it out with --log")
@@ -85,12 +97,19 @@ class Options(PolicyOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Adapt a policy and save it."""
     options = parse(Options, arguments, prog)
-    from metarobot.adaptation.policy import require_suffix  # after help: it imports torch
+    from metarobot.adaptation.policy import (  # after help: it imports torch
+        FEWEST_PAIRS,
+        MOST_PAIRS,
+        require_suffix,
+    )
     from metarobot.api import choose_policy
 
     task = parse_task(options.task)
     require_suffix(options.out)
     require_integer("steps", options.steps, 1, MOST_ADAPTATION_STEPS)
+    episodes = parse_episodes(options.episodes)
+    if options.compare is not None:
+        require_integer("compare", options.compare, FEWEST_PAIRS, MOST_PAIRS)
     console = prepare()
     require_writable(options.out)
     policy = choose_policy(options.run, options.algorithm, best=options.best, adapts=True)
@@ -98,19 +117,34 @@ def run(arguments: list[str], prog: str) -> int:
         from metarobot.diagnosis.changes import require_recognisable  # only where asked for
 
         require_recognisable(policy)
+    comparison = None
     if options.log is not None:
-        episodes = policy.read_log(options.log, options.mapping)
-        if options.episodes is not None:
-            require_integer("episodes", options.episodes, 1, episodes.num_episodes)
-            episodes = episodes.first(options.episodes)
-        adapted = policy.adapt_from(episodes)
+        log = policy.read_log(options.log, options.mapping)
+        if isinstance(episodes, int):
+            require_integer("episodes", episodes, 1, log.num_episodes)
+            log = log.first(episodes)
+        adapted = policy.adapt_from(log)
         if options.what_changed:
-            _print_change(console, policy, episodes)
+            _print_change(console, policy, log)
         adapted.save(options.out)
     else:
-        adapted = _adapt_to_robot(policy, options, task, console)
+        assert episodes is not None
+        adapted, comparison = _adapt_to_robot(policy, episodes, options, task, console)
     print_line(console, f"adapted by {adapted.num_episodes} episodes: {options.out}")
+    print_line(console, adapted.report().line)
+    if comparison is not None:
+        print_line(console, str(comparison))
     return OK
+
+
+def parse_episodes(number: str | None) -> Number | None:
+    """Parse a number of episodes, or "auto"; None if it was not given."""
+    if number is None or number == "auto":
+        return number
+    try:
+        return int(number)
+    except ValueError:
+        raise ValueError(f"--episodes takes an integer or auto, got {show(number)}") from None
 
 
 def _print_change(console: Console, policy: AdaptablePolicy, episodes: Episodes) -> None:
@@ -120,16 +154,19 @@ def _print_change(console: Console, policy: AdaptablePolicy, episodes: Episodes)
 
 
 def _adapt_to_robot(
-    policy: AdaptablePolicy, options: Options, task: Mapping[str, float] | None, console: Console
-) -> AdaptablePolicy:
+    policy: AdaptablePolicy,
+    number: Number,
+    options: Options,
+    task: Mapping[str, float] | None,
+    console: Console,
+) -> tuple[AdaptablePolicy, Comparison | None]:
     robot = make_robot(policy, options.env, task, options.variant)
     begun_with, ended = policy, list["Episodes"]()
-    assert options.episodes is not None
     with closing(robot):
         try:
             for _ in range(options.steps):
                 episodes = policy.explore(
-                    robot, episodes=options.episodes, seed=options.seed, on_ended=ended.append
+                    robot, episodes=number, seed=options.seed, on_ended=ended.append
                 )
                 ended.clear()  # learning from them may fail, and would fail again
                 policy = policy.adapt_from(episodes)
@@ -140,7 +177,13 @@ def _adapt_to_robot(
             if isinstance(robot, WatchedRobot) and robot.num_begun > 1:
                 _keep(policy, begun_with.num_episodes, ended, robot.num_begun, options.out)
             raise
-    return policy
+        if options.compare is None:
+            return policy, None
+        if isinstance(robot, WatchedRobot):
+            robot.num_begun, robot.purpose = 0, "comparison"
+        return policy, begun_with.compare(
+            robot, policy, most_pairs=options.compare, seed=options.seed
+        )
 
 
 def _keep(
@@ -210,7 +253,7 @@ class WatchedRobot(gym.Wrapper):
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        self.num_begun = 0
+        self.num_begun, self.purpose = 0, "adaptation"
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -237,7 +280,7 @@ class WatchedRobot(gym.Wrapper):
         try:
             yield
         except Exception as error:
-            where = f"adaptation episode {self.num_begun}"
+            where = f"{self.purpose} episode {self.num_begun}"
             raise ValueError(f"the robot failed in {where}: {_in_one_line(error)}") from error
 
 

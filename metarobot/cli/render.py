@@ -65,7 +65,7 @@ def run(arguments: list[str], prog: str) -> int:
     if grid is None:
         values = ", ".join(f"{name} {value:.3g}" for name, value in film.tasks[0].items())
         returns = " -> ".join(f"{value:z.2f}" for value in film.returns.values())
-        lines = [f"{values}: return {returns}"]
+        lines = [f"{values}: return {returns}", film.report]
     else:
         lines = [
             f"{after_episodes(number)}: {film.successes[number]} of {len(film.tasks)} tasks "

@@ -17,6 +17,7 @@ from metarobot.envs import ObservationElement, find_family
 from metarobot.envs.checks import after_number
 from metarobot.envs.scene import quiet_mujoco
 from metarobot.evaluation.simple_policies import (
+    NOISE_LEVELS,
     NOTHING,
     Effects,
     Played,
@@ -24,6 +25,7 @@ from metarobot.evaluation.simple_policies import (
     Simulator,
     make_simulator,
     measure_effects,
+    noisy_returns,
     recognise,
     search,
 )
@@ -123,7 +125,7 @@ class FamilyCheck:
         own = "" if module.startswith("metarobot.") else f"{module}:"
         changed = [
             f"--{name.replace('_', '-')} {getattr(self.proposal, name)}"
-            for name in ("total_steps", "episodes_per_task", "discount")
+            for name in ("total_steps", "episodes_per_task", "discount", "initial_std")
             if getattr(self.proposal, name) != getattr(preset, name)
         ]
         return " ".join([f"metarobot train {own}{self.env_id}", *changed])
@@ -183,10 +185,12 @@ def check_family(
             stage = "search with and without the task"
             several = 2 if effects.returns["start"] > effects.returns["task"] else 1
             found = search(sim, rng, several, lambda share: progress(stage, 0.2 + 0.6 * share))
+            noisy = noisy_returns(sim, rng)
             progress("recognition of the task", 0.8)
             seen = [recognise(sim, rng, each) for each in (sim.quick_plan(rng), found.shared)]
         progress("speed of training", 0.9)
-        proposal, reasons = _propose(config, sim, effects)
+        told_return = float(found.told_played.returns.mean())
+        proposal, reasons = _propose(config, sim, effects, noisy, told_return)
         trainer = make_trainer(configure(proposal, STANDARD_ALGORITHMS[0]))
         with closing(trainer.env):
             steps_per_s = trainer.step()["time/fps"]
@@ -206,7 +210,7 @@ def check_family(
         ),
         random_return=float(effects.base.returns.mean()),
         shared_return=float(found.shared_played.returns.mean()),
-        told_return=float(found.told_played.returns.mean()),
+        told_return=told_return,
         gain=found.gain[0],
         gain_error=found.gain[1],
         findings=(),
@@ -226,11 +230,22 @@ def check_family(
 
 
 def _propose(
-    config: RunConfig, sim: Simulator, effects: Effects
+    config: RunConfig,
+    sim: Simulator,
+    effects: Effects,
+    noisy: dict[float, float],
+    told_return: float,
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """Return the configuration with values that follow from the family, and a reason for each.
 
     A family with a preset keeps its values.
+
+    Args:
+        config: What was given.
+        sim: Simulator of the family.
+        effects: Effects of its parts.
+        noisy: Mean returns of zero actions, by the noise on them.
+        told_return: Mean return of the best policies found.
     """
     horizon, tasks, episodes = sim.horizon, config.num_tasks, config.episodes_per_task
     if tasks * episodes * horizon > _MOST_ITERATION_STEPS:
@@ -238,6 +253,9 @@ def _propose(
     varying = sum(each.varies for each in sim.distribution.parameters)
     iterations = _ITERATIONS + _ITERATIONS_PER_PARAMETER * varying
     steps, lag = iterations * tasks * episodes * horizon, effects.reward_lag
+    gained = max(0.0, told_return - noisy[0.0])
+    costs = {std: max(0.0, noisy[0.0] - noisy[std]) for std in NOISE_LEVELS}
+    std = next((std for std, cost in costs.items() if cost <= gained), NOISE_LEVELS[-1])
     wanted: dict[str, tuple[Any, str]] = {
         "total_steps": (
             int(float(f"{steps:.1e}")),
@@ -251,6 +269,11 @@ def _propose(
         "discount": (
             round(min(max(1 - 1 / (4 * lag), 0.95), 0.999), 3),
             f"90 % of an action's effect on the rewards comes within {lag} control steps",
+        ),
+        "initial_std": (
+            std,
+            f"on actions of zero, noise of it costs {costs[std]:.3g} of return and 0.5 costs "
+            f"{costs[NOISE_LEVELS[0]]:.3g}; the search gained {gained:.3g}",
         ),
     }
     kept = replace(config, seed=0) != RunConfig(env_id=config.env_id)

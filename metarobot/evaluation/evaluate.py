@@ -182,7 +182,7 @@ class _Kept:
 
 
 def _array(numbers: Any) -> np.ndarray:
-    return np.array(msgspec.convert(numbers, list[float]))
+    return np.array(msgspec.convert(numbers, list[float | list[float]]))
 
 
 def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
@@ -242,13 +242,15 @@ def _under_variant(variant: Variant, task_set: TaskSet, plan: _Plan) -> list[Sco
 
 def _joined(seeds: Sequence[Sequence[Scores]]) -> list[Scores]:
     """Return the scores of several seeds as one, each array (S, N)."""
+    arrays = ("returns", "success", "trial_returns", "ranks")
     return [
         parts[0]._replace(
-            returns=np.stack([each.returns for each in parts]),
-            success=np.stack([each.success for each in parts]),
-            trial_returns=None
-            if parts[0].trial_returns is None
-            else np.stack([each.trial_returns for each in parts]),
+            **{
+                name: None
+                if getattr(parts[0], name) is None
+                else np.stack([getattr(each, name) for each in parts])
+                for name in arrays
+            }
         )
         for parts in zip(*seeds, strict=True)
     ]

@@ -33,7 +33,6 @@ _MOST_FOLLOWED = 20
 _STRENGTHS = np.logspace(-6, 2, 25)
 """Candidate ridge strengths of a probe, as parts of the mean squared length of a state."""
 _NUM_RESAMPLES = 500
-_QUANTILES = (0.05, 0.5, 0.95)
 _BAND = ("low", "median", "high")
 
 
@@ -367,10 +366,7 @@ class AdaptedTasks:
         belief = self.belief(number)
         assert belief is not None
         # Task codes use the family's scale, also for a policy trained on a variant.
-        family = find_family(self.task_set.env_id).distribution
-        values = family.decode(belief.codes.double().numpy())[parameter.name]  # (K,)
-        weights = belief.weights.double().numpy()
-        return np.array([weighted_band(parameter, values, row) for row in weights])
+        return belief.bands(find_family(self.task_set.env_id).distribution)[parameter.name]
 
 
 # Readings of task parameters, from the adapted state and from its episodes.
@@ -511,7 +507,7 @@ def _task_beliefs(
                 tuple(Band(**dict(zip(_BAND, b[row], strict=True))) for b in stage)
                 for stage in bands
             ),
-            is_used=tuple(bool(belief.gate_open[row]) for belief in beliefs),
+            is_used=tuple(bool(belief.is_used[row]) for belief in beliefs),
         )
         for row in range(len(tasks))
     ]
@@ -541,16 +537,6 @@ def _narrowing(
             width=float(np.mean(widths)),
             holds_truth=float(np.mean(holds)),
         )
-
-
-def weighted_band(parameter: TaskParameter, values: np.ndarray, weights: np.ndarray) -> list[float]:
-    """Return the quantiles of weighted values, (K,) each; about the mean direction of an angle."""
-    if parameter.circular:
-        middle = np.angle(weights @ np.exp(1j * values))
-        values = middle + _turned(values - middle)
-    order = np.argsort(values)
-    below = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp(_QUANTILES, below / weights.sum(), values[order]).tolist()
 
 
 def _turned(angles: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Measurements of a task family with simple policies, for a check before training.
 
-A policy's action is a plan, linear between `_KNOTS` points of the episode, plus gains times
-principal components of the observation.
+A policy's action is a plan, linear between points of the episode, `_KNOTS` in a search, plus gains
+times principal components of the observation.
 
 Letters: M episodes, T control steps, K knots, A action elements, O observation elements, F
 features, N tasks that are searched, B simulations, G groups of tasks, L policies of a generation.
@@ -27,6 +27,8 @@ _SEARCHED_TASKS, _GENERATIONS, _MANY_SIMULATIONS = 8, 12, 64
 _PLAN_STD, _GAIN_STD = 0.6, 0.3
 """Standard deviations at which a search begins, in half action ranges."""
 _LEAST_STD = 0.01
+NOISE_LEVELS = (0.5, 0.3, 0.2, 0.1, 0.05)
+"""Standard deviations of action noise whose costs are measured, in half action ranges."""
 _MOST_SIMULATIONS, _LEAST_SIMULATIONS = 128, 16
 """Simulations that run side by side, B, halved until the check fits its time. An effect is measured
 on B rows, a generation has 2 B episodes, two policies are compared on B episodes."""
@@ -158,10 +160,11 @@ class Simulator:
         observations, measured = [observation], [env.measured.copy()]
         rewards, alive = [], np.ones(self.size, bool)
         success, unstable = np.zeros((2, self.size), bool)
-        place = np.linspace(0, self.num_knots - 1, self.horizon)
+        num_knots = policies.plan.shape[1]
+        place = np.linspace(0, num_knots - 1, self.horizon)
         for t in range(self.horizon):
-            low = min(int(place[t]), max(self.num_knots - 2, 0))
-            part, high = place[t] - low, min(low + 1, self.num_knots - 1)
+            low = min(int(place[t]), max(num_knots - 2, 0))
+            part, high = place[t] - low, min(low + 1, num_knots - 1)
             action = (1 - part) * policies.plan[:, low] + part * policies.plan[:, high]
             features = (observation - self.mean) @ self.components
             action = action + np.einsum("mf,mfa->ma", features, policies.gains)
@@ -259,6 +262,17 @@ def measure_effects(sim: Simulator, rng: np.random.Generator) -> Effects:
     )
 
 
+def noisy_returns(sim: Simulator, rng: np.random.Generator) -> dict[float, float]:
+    """Return the mean returns of zero actions, by the noise on them: none and `NOISE_LEVELS`."""
+    size, shape = sim.size, (sim.size, sim.horizon, sim.num_actions)
+    tasks, starts = sim.distribution.sample(rng, size), rng.random((size, sim.start_size))
+    noise, gains = rng.normal(size=shape), np.zeros((size, sim.components.shape[1], shape[2]))
+    return {
+        std: float(sim.play(tasks, starts, Policies(std * noise, gains)).returns.mean())
+        for std in (0.0, *NOISE_LEVELS)
+    }
+
+
 def _by_lag(changes: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return the mean change (M, T) by control steps after the pulse at (M,)."""
     size, horizon = changes.shape
@@ -316,17 +330,17 @@ def search(
     parts = sim.num_knots + sim.components.shape[1]
     begun = improve(np.zeros((1, parts, sim.num_actions)), 0)
     shared, told = improve(begun, 1), improve(np.repeat(begun, number, axis=0), 2)
-    # Any of the policies may be the best one for all tasks, or for one of them.
-    found = _as_policies(sim, np.concatenate([shared, told]))
+    # Any of the policies may be the best one for all tasks, or for one of them; so may no action.
+    found = _as_policies(sim, np.concatenate([shared, told, np.zeros_like(shared)]))
     starts_each = max(2, sim.size // number)
     starts = rng.random((number, starts_each, sim.start_size))
     scores = np.stack(
         [
             _play_each(sim, tasks, starts, found.rows(np.full(number, policy))).returns
-            for policy in range(number + 1)
+            for policy in range(number + 2)
         ]
-    ).reshape(number + 1, number, starts_each)
-    scores = scores.mean(2)  # (N + 1, N)
+    ).reshape(number + 2, number, starts_each)
+    scores = scores.mean(2)  # (N + 2, N)
     best_shared = found.rows([int(scores.mean(1).argmax())])
     best_told = found.rows(scores.argmax(0))
     starts = rng.random((number, starts_each, sim.start_size))

@@ -42,6 +42,10 @@ Range = tuple[float, float]
 Cells = tuple[tuple[float | None, ...], ...]
 """A number for every task of a heat map, (Y, X); None where missing."""
 
+BAND = (0.05, 0.95)
+"""Ranks between which a true parameter is within its 90 % band."""
+NUM_RANK_BINS = 5
+"""Equal parts of the ranks that are counted."""
 NEARLY_ALL = 0.9
 """Fraction of the headroom that `episodes_to_90` requires."""
 FEW_EPISODES = 5
@@ -74,6 +78,9 @@ class Scores(NamedTuple):
     trial_returns: np.ndarray | None
     """Mean returns of the adaptation episodes themselves; None before the first, and if
     exploring."""
+    ranks: np.ndarray | None = None
+    """Ranks of the true task parameters in the belief, (N, P) or (S, N, P); see `Belief.ranks`.
+    None without a belief, and if exploring."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +117,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trial_cost: Interval | None = None
     """Cost of an adaptation episode: return before adapting - mean return of the adaptation
     episodes; None before adapting."""
+    coverage: Interval | None = None
+    """Share of the belief's 90 % bands that hold the true task parameter, mean over parameters;
+    None without a belief."""
+    ranks: tuple[float, ...] = ()
+    """Share of the true parameters in each fifth of the belief, 0.2 each if it is true; see
+    `Belief.ranks`."""
 
     def __post_init__(self) -> None:
         """Check the counts."""
@@ -617,6 +630,11 @@ def _row(
     if trial is not None and not scores.variant:
         found["worst_tenth"] = bootstrap_worst_tenth(before, returns, np.random.default_rng(seed))
         found["trial_cost"] = bootstrap_mean(before - trial, np.random.default_rng(seed))
+    if scores.ranks is not None:
+        held = (scores.ranks >= BAND[0]) & (scores.ranks <= BAND[1])
+        found["coverage"] = bootstrap_mean(held.mean(-1), np.random.default_rng(seed))
+        counts, _ = np.histogram(scores.ranks, NUM_RANK_BINS, (0.0, 1.0))
+        found["ranks"] = tuple((counts / scores.ranks.size).tolist())
     entry = None if scores.variant else headroom.get(scores.split)
     is_held_against_it = not scores.exploring and scores.algorithm not in (NEVER_ADAPTS, ORACLE)
     if entry and entry.is_meaningful and is_held_against_it:

@@ -178,8 +178,7 @@ class TaskSet:
         for block, step in enumerate(steps, start=1):
             params = step.params
             if block > 1 or size not in numbers:
-                judged = self._judged(trained, params)
-                found.append(self._scores(name, block * size, block, judged, trials))
+                found.append(self._after(name, block * size, block, trained, params, trials))
         explore(num_blocks, None, params)
         return found
 
@@ -208,12 +207,12 @@ class TaskSet:
     ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block."""
         params = repeat_params(trained.params, len(self.tasks))
-        found = [self._scores(name, 0, 0, self._judged(trained, params))]
+        found = [self._after(name, 0, 0, trained, params)]
         for number in filter(None, numbers):
             assert first
             adapted = self.adapted_to(trained, first, (number,))[number]
-            judged, trial = self._judged(trained, adapted), _means(first.first(number))
-            found.append(self._scores(name, number, 1, judged, [trial]))
+            trial = _means(first.first(number))
+            found.append(self._after(name, number, 1, trained, adapted, [trial]))
         return found
 
     @property
@@ -258,6 +257,24 @@ class TaskSet:
             else params
             for number in numbers
         }
+
+    def _after(
+        self,
+        name: str,
+        number: int,
+        blocks: int,
+        trained: TrainedPolicy,
+        params: Params,
+        trials: Sequence[np.ndarray] = (),
+    ) -> Scores:
+        """Score test episodes with adapted parameters (N, ...), and the belief if there is one."""
+        scores = self._scores(name, number, blocks, self._judged(trained, params), trials)
+        belief = trained.algorithm.belief(params)
+        if belief is None:
+            return scores
+        family = find_family(self.env_id).distribution  # task codes use its scale
+        codes = torch.from_numpy(family.encode(self.tasks))
+        return scores._replace(ranks=belief.ranks(family, codes))
 
     def _scores(
         self,

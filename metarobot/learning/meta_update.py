@@ -45,6 +45,8 @@ class MetaBatch:
     """Their advantages (N, E, T)."""
     task_codes: Tensor | None = None
     """Task code of the policy in each of them, (N, E, C); None if it has none."""
+    spent: float = 1.0
+    """Share of the budget of meta-iterations that was spent before it."""
 
     @property
     def blocks(self) -> tuple[Episodes, ...]:
@@ -68,6 +70,7 @@ class MetaBatch:
             post_episodes=episodes(self.post_episodes),
             post_advantages=tensor(self.post_advantages),
             task_codes=None if self.task_codes is None else tensor(self.task_codes),
+            spent=self.spent,
         )
 
 

@@ -484,7 +484,7 @@ def _draw_belief(explanation: Explanation) -> Figure | None:
     figure.align_ylabels(grid[:, 0])
     _write_axes(figure, "adaptation episodes", "")
     how = (
-        "Dots and band: median and 90 % of the posterior; hollow: the gate is closed. "
+        "Dots and band: median and 90 % of the posterior; hollow: not acted on. "
         "Black: true value. Grey: trained on."
     )
     write_title(figure, f"{_title(explanation)}: posterior of held-out tasks", how)

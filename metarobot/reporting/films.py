@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.report import Report
 from metarobot.algorithms import algorithm_class
 from metarobot.algorithms.base import adapt_once
 from metarobot.config import GridSize, RenderConfig, TrainConfig
@@ -139,9 +140,11 @@ def render_adaptation(
     )
     progress(f"writing {path.name}", _DRAWN)
     write_film(frames, path, fps)
-    return _film_of(
+    number, params = max(adapted.items(), key=lambda item: item[0])
+    film = _film_of(
         path, tasks, {number: [clip] for number, clip in zip(adapted, clips, strict=True)}
     )
+    return replace(film, report=Report.of(trained.algorithm, params, [np.nan] * number).line)
 
 
 def _film_of(path: Path, tasks: Tasks, clips: Mapping[int, Sequence[Clip]]) -> Film:
@@ -342,7 +345,8 @@ def render_policy(
     stages = {"the policy at work": policy.task_params}
     clips, frames, fps = _film(policy, path, tasks, stages, config, variant)
     write_film(frames, path, fps)
-    return _film_of(path, tasks, {policy.num_episodes: clips})
+    film = _film_of(path, tasks, {policy.num_episodes: clips})
+    return replace(film, report=policy.report().line)
 
 
 def film_chosen_task(run: TrainedRun, path: Path) -> str:

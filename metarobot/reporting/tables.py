@@ -35,6 +35,7 @@ _QUANTITIES = (
     ("Return", "return_mean", False),
     ("Change of return, worst tenth of the tasks", "worst_tenth", False),
     ("Return given up in each adaptation episode", "trial_cost", False),
+    ("True parameters within their 90 % bands", "coverage", True),
 )
 """Title, name in a row and whether in percent, of quantities by adaptation episodes."""
 

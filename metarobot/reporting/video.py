@@ -115,6 +115,9 @@ class Film(os.PathLike[str]):
     """Mean return over the tasks, by the adaptation episodes before."""
     successes: Mapping[int, int]
     """Number of tasks that succeed, likewise."""
+    report: str = ""
+    """What the policy believes about the one task after the last adaptation episode, in one line;
+    empty for a grid."""
 
     def __fspath__(self) -> str:
         """Return the path."""

@@ -84,7 +84,7 @@ def collect(
     noise: np.ndarray | None,
     start: np.ndarray,
     rewards_hidden: bool = False,
-    on_ended: Callable[[Episodes], None] | None = None,
+    on_ended: Callable[[Episodes], bool | None] | None = None,
 ) -> Episodes:
     """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
 
@@ -102,7 +102,8 @@ def collect(
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
         start: Uniforms in [0, 1) that place each episode's start, (N, E, S).
         rewards_hidden: Whether the policy sees NaN for its rewards, which it must accept.
-        on_ended: Called with the episodes of every round, as soon as they have ended.
+        on_ended: Called with the episodes of every round, as soon as they have ended; if it returns
+            True, this was the last round.
 
     Raises:
         ValueError: The N tasks cannot share the simulations equally.
@@ -121,8 +122,8 @@ def collect(
             chosen = slice(first, first + side_by_side)
             noises = None if noise is None else noise[:, chosen]
             rounds.append(_run_side_by_side(env, state, noises, start[:, chosen], rewards_hidden))
-            if on_ended:
-                on_ended(rounds[-1])
+            if on_ended and on_ended(rounds[-1]):
+                break
     finally:
         env.autoreset_mode = mode
     return rounds[0] if len(rounds) == 1 else Episodes.join(rounds)

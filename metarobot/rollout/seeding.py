@@ -26,6 +26,8 @@ class Phase(IntEnum):
     CANDIDATES = 8
     NUM_EPISODES = 9
     FINISH = 10
+    CALIBRATION = 11
+    COMPARISON = 12
 
 
 class EpisodeDraws(NamedTuple):

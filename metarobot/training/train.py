@@ -91,6 +91,8 @@ def train_algorithm(
         if found := load_newest_checkpoint(checkpoints, config, trainer.state(), workers):
             state, progress = found
             trainer.restore(state)
+        elif workers.first:
+            checkpoints.remove_tree()  # of a smaller budget
         log = None
         if workers.first:
             log = TrainingLog(folder, progress.log_bytes, trainer.total_steps)
@@ -101,6 +103,7 @@ def train_algorithm(
         while not trainer.finished:
             session.keep(trainer.step())
         trainer.finish(session.watch)
+        calibrate(trainer)
         workers.require_equal(trainer.params)
         session.finish()
 
@@ -118,6 +121,23 @@ def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
         scene_path=config.scene,
     )
     return MetaTrainer(config, env, workers=workers)
+
+
+def calibrate(trainer: MetaTrainer) -> None:
+    """Measure the errors of adaptation, on training tasks in an environment of their own."""
+    config, horizon = trainer.config, trainer.env.horizon
+    num_tasks, _ = trainer.algorithm.calibration_shape(config.total_steps, horizon)
+    if not num_tasks:
+        return
+    env = make_env(
+        config.env_id,
+        num_tasks,
+        num_threads=torch.get_num_threads(),
+        variant=config.variant,
+        scene_path=config.scene,
+    )
+    with closing(env):
+        trainer.calibrate(env)
 
 
 class _Session:
@@ -314,7 +334,7 @@ def checkpoint(config: TrainConfig, state: TrainerState, progress: Progress) -> 
     iteration = state.counters["iteration"]
     facts = {
         **origin_of(config, iteration),
-        "config": _state_values(config),
+        "config": config.decisive_values,
         "counters": state.counters,
         "progress": asdict(progress),
     }
@@ -347,7 +367,8 @@ def load_newest_checkpoint(
         workers: The processes that share the run.
 
     Returns:
-        The trainer's state and the progress, or None if there is no checkpoint.
+        The trainer's state and the progress; None if there is no checkpoint, or if it is of another
+        budget and the algorithm learns a share of its budget without the task: it begins anew.
 
     Raises:
         OSError: It cannot be read.
@@ -368,6 +389,9 @@ def load_newest_checkpoint(
                 raise ValueError(
                     f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
                 )
+        is_careful = getattr(config.options, "careful_share", 0.0) > 0.0
+        if is_careful and found.config.get("total_steps") != config.total_steps:
+            return None
     except ValueError as error:
         hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
         raise ValueError(f"{error}{hint}") from error

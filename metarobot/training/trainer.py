@@ -105,8 +105,14 @@ class MetaTrainer:
     @property
     def finished(self) -> bool:
         """Whether the budget of meta-iterations is spent: all but the share for `finish`."""
+        return self.spent >= 1.0
+
+    @property
+    def spent(self) -> float:
+        """Share of the budget of meta-iterations that is spent."""
         total_steps = self.config.total_steps
-        return self.total_steps >= total_steps - self.algorithm.finish_steps(total_steps)
+        budget = total_steps - self.algorithm.finish_steps(total_steps)
+        return self.total_steps / budget
 
     def state(self) -> TrainerState:
         """Return the state from which `restore` continues exactly."""
@@ -143,13 +149,15 @@ class MetaTrainer:
         """
         started, self._sampling_s = time.perf_counter(), 0.0
         batch, adapted = self._collect_batch()
-        before = self.params
-        self.params, report = self.algorithm.update(before, batch)
+        before, algorithm = self.params, self.algorithm
+        self.params, report = algorithm.update(before, batch)
         self.rejected = self._rejected(report.rejected_tasks)
 
         num_steps = self._num_steps(batch)
         self.iteration += 1
         self.total_steps += num_steps
+        if algorithm.is_careful(batch.spent) and not algorithm.is_careful(self.spent):
+            self.params = algorithm.end_careful(self.params)
         seconds = time.perf_counter() - started
         return {
             **self._task_metrics(batch, adapted, before),
@@ -174,7 +182,10 @@ class MetaTrainer:
         if not algorithm.finish_share:
             return
         progress(0.0)
-        first, budget = self.total_steps, self.config.total_steps
+        self.params = algorithm.begin_finish(self.params)
+        num_tasks, num_episodes = self._calibration_shape
+        reserved = num_tasks * num_episodes * self.env.horizon
+        first, budget = self.total_steps, self.config.total_steps - reserved
         while not batches or self.total_steps < budget:
             batch, _ = self._collect_batch(finishing=True)
             batches.append(batch)
@@ -185,6 +196,31 @@ class MetaTrainer:
         self.params = algorithm.finish(
             self.params, batches, lambda share: progress(_COLLECTING + (1.0 - _COLLECTING) * share)
         )
+
+    def calibrate(self, env: TaskVectorEnv) -> None:
+        """Measure the errors of adaptation on training tasks, one for each simulation of `env`."""
+        config, tasks = self.config, range(env.num_envs)
+        rng = numpy_generator(config.seed, self.iteration, Phase.CALIBRATION)
+        drawn = env.distribution.sample(rng, env.num_envs)
+        env.set_tasks(drawn)
+        _, num_episodes = self._calibration_shape
+        draws = draw_episodes(
+            config.seed,
+            self.iteration,
+            Phase.CALIBRATION,
+            tasks=tasks,
+            episode_shape=(num_episodes, env.horizon, env.start_size, self.policy.action_size),
+        )
+        params = repeat_params(self.params, env.num_envs)
+        explorer = self.algorithm.exploring_policy
+        episodes = collect(env, explorer, params, noise=draws.noise, start=draws.start)
+        codes = torch.from_numpy(type(env).distribution.encode(drawn)).float()
+        self.params = self.algorithm.calibrate(self.params, codes, episodes)
+        self.total_steps += int(episodes.mask.sum())
+
+    @property
+    def _calibration_shape(self) -> tuple[int, int]:
+        return self.algorithm.calibration_shape(self.config.total_steps, self.env.horizon)
 
     def _collect_batch(self, *, finishing: bool = False) -> tuple[MetaBatch, Params]:
         """Collect a meta-batch, and return the adapted parameters of its tasks as well."""
@@ -203,6 +239,7 @@ class MetaTrainer:
             post_episodes=post_episodes,
             post_advantages=algorithm.outer_advantages(adapted, post_episodes),
             task_codes=task_codes,
+            spent=self.spent,
         )
         return batch, adapted
 
@@ -221,7 +258,7 @@ class MetaTrainer:
             for task in self.tasks
         ]
         uniforms = torch.from_numpy(np.stack(candidates)).float()
-        return self.algorithm.task_codes(codes, uniforms, finishing=finishing)
+        return self.algorithm.task_codes(codes, uniforms, self.spent, finishing=finishing)
 
     def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)

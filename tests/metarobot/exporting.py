@@ -24,9 +24,9 @@ def make_policy(algorithm, env_id=FAMILY, **options):
     params = bare.policy.initial_params(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for name in params:
-        if not name.endswith("_std") and name not in ("trust", "num_outcomes", "num_episodes"):
+        if not name.endswith("_std") and name not in ("points", "misfit", "num_episodes"):
             params[name] = params[name] + 0.1 * torch.randn(params[name].shape, generator=generator)
-    known = {"trust": 1.0, "num_outcomes": 20.0, "num_episodes": 2.0}
+    known = {"misfit": 0.5, "num_episodes": 2.0}
     params |= {
         name: torch.full_like(params[name], known[name]) for name in known.keys() & params.keys()
     }

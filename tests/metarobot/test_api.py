@@ -10,7 +10,7 @@ import torch
 import metarobot as mr
 from metarobot.evaluation.protocol import COMPARISON
 
-SIZES = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
+SIZES = {"num_tasks": 2, "episodes_per_task": 3, "total_steps": 64, "hidden_sizes": (4,)}
 
 
 def test_train_shows_its_progress_and_returns_what_load_reads(tmp_path, capsys):

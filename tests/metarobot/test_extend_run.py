@@ -11,8 +11,8 @@ from metarobot.cli.main import main
 from metarobot.io import read_json
 from metarobot.training.run_folder import CURVE_COLUMNS, load_curve
 
-SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", *SIZES, "--total-steps"]
+SIZES = ["--num-tasks", "2", "--hidden-sizes", "4", "--episodes-per-task"]
+TRAIN = ["train", "grip", *SIZES, "2", "--total-steps"]
 COLUMNS = [name for name in CURVE_COLUMNS if not name.endswith("_s")]
 
 
@@ -72,8 +72,9 @@ def assert_same(run, other, algorithms):
 
 @pytest.mark.parametrize("algorithm", ["maml", "latent"])
 def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(algorithm, tmp_path):
-    for name, budgets in (("straight", [1300]), ("extended", [300, 301, 1300])):
-        run_command(*TRAIN, budgets[0], "--algorithms", algorithm, "--out", tmp_path / name)
+    for name, budgets in (("straight", [2000]), ("extended", [300, 301, 2000])):
+        command = ["train", "grip", *SIZES, "3", "--total-steps", budgets[0]]
+        run_command(*command, "--algorithms", algorithm, "--out", tmp_path / name)
         for total_steps in budgets[1:]:
             run_command("train", "--resume", tmp_path / name, "--total-steps", total_steps)
     assert_same(tmp_path / "extended", tmp_path / "straight", [algorithm])

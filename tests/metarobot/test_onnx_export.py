@@ -11,6 +11,7 @@ from exporting import FAMILY, make_policy
 
 from metarobot.adaptation.onnx import facts_of, onnx_bytes
 from metarobot.envs import find_family
+from metarobot.policies.latent import LatentPolicy
 
 onnx = pytest.importorskip("onnx", reason="needs metarobot[onnx]")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -165,11 +166,12 @@ def test_it_says_what_it_is():
         assert told["half_range"] == pytest.approx((element.high - element.low) / 2, rel=1e-6)
 
 
-def test_it_tells_the_task_where_adaptation_has_found_out_something():
+def test_it_tells_the_task_where_adaptation_has_found_out_something(monkeypatch):
+    monkeypatch.setattr(LatentPolicy, "prospects", lambda *_: (torch.ones(1, 1), torch.ones(1, 1)))
     policy = make_policy("latent", "metarobot/Grip-v0")
     known = facts_of(policy)["task_estimate"]
     assert [*known] == ["block_mass_kg", "pad_friction"]
     assert 0.05 < known["block_mass_kg"] < 1.8
-    doubtful = {**policy.params, "trust": torch.zeros(1)}
+    doubtful = {**policy.params, "misfit": torch.full_like(policy.params["misfit"], 2.0)}
     assert "task_estimate" not in facts_of(replace(policy, params=doubtful))
     assert "task_estimate" not in facts_of(make_policy("maml"))

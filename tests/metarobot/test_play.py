@@ -39,7 +39,7 @@ HEAVY = {"puck_mass_kg": 0.3, "table_friction": 0.3}
 def run(tmp_path_factory):
     """A run that has learned next to nothing, in a second."""
     folder = tmp_path_factory.mktemp("runs") / "slide"
-    sizes = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
+    sizes = {"num_tasks": 2, "episodes_per_task": 3, "total_steps": 64, "hidden_sizes": (4,)}
     algorithms = ["latent", "maml", "rl2", "oracle"]
     return mr.train("slide", algorithms=algorithms, out=folder, num_weighed=32, **sizes)
 

@@ -83,8 +83,7 @@ def test_everything_is_printed_through_print_line_or_as_a_table():
         "console.py: console.print(Text(printable(text), style), soft_wrap=True)",
         # Numbers of our own, while a policy adapts.
         "policy.py: print(file=sys.stderr)",
-        "policy.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "
-        "file=sys.stderr, flush=True)",
+        "policy.py: print(line, end='' if live else '\\n', file=sys.stderr, flush=True)",
     }
 
 

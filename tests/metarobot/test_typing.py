@@ -23,11 +23,13 @@ import metarobot as mr
 run = mr.train("grip", algorithms=["latent"], seed=3, inner_lr=1, options={"my_option": 2.0})
 policy: mr.AdaptablePolicy = mr.load_policy("grip", "latent")
 robot = gym.make("metarobot/Grip-v0")
-adapted = policy.adapt(robot, episodes=5)
 kept: list[mr.Episodes] = []
 policy.explore(robot, episodes=5, on_ended=kept.append).write("log.csv", policy.elements)
 kept += [mr.Episodes.from_csv("log.csv", elements=policy.elements).first(2)]
 adapted = policy.adapt_from(mr.Episodes.join(kept))
+adapted = policy.adapt(robot, episodes="auto", at_most=5)
+line: str = adapted.report().line
+helped: bool = policy.compare(robot, adapted, most_pairs=3).verdict == "helped"
 evaluation = mr.evaluate([run, "grip"], out="results", num_tasks=3, splits=("train",))
 film = mr.render("grip", "film.mp4", adaptation_episodes=(5,), grid=(3, 3))
 size = open(mr.render(adapted, "after.mp4", task={"block_mass_kg": 1.5}), "rb").read()
@@ -47,6 +49,7 @@ mr.train("grip", inner_objective="likelyhood_ratio")
 mr.evaluate("grip", out="results", num_tasks="40")
 policy = mr.load_run("grip")["latent"].adopt
 mr.load_polici("grip", "latent")
+mr.load_policy("grip").session(episodes="automatic")
 """
 
 
@@ -85,4 +88,4 @@ def test_a_type_checker_finds_every_mistake_and_no_other(tmp_path):
         for each in found
         if each["severity"] == "error"
     ]
-    assert errors == [("wrong.py", line) for line in (4, 5, 6, 7, 8)], found
+    assert errors == [("wrong.py", line) for line in (4, 5, 6, 7, 8, 9)], found

@@ -13,9 +13,15 @@ from metarobot.policies.latent import (
     ExploringState,
     LatentPolicy,
     LatentState,
+    flattened,
 )
 from metarobot.policies.params import repeat_params, xavier_params
-from metarobot.policies.task_model import FINEST, LogLikelihood, TaskModel, Transitions
+from metarobot.policies.task_model import (
+    FINEST,
+    LogLikelihood,
+    TaskModel,
+    Transitions,
+)
 
 SEEN, A, C, K, N, M, T = 3, 2, 4, 32, 2, 3, 6  # SEEN: observation elements
 LOW, HIGH = np.array([-1.0, -2.0, 0.0]), np.array([1.0, 2.0, 3.0])
@@ -27,13 +33,16 @@ def make_policy(dtype=torch.float64):
     numbers, turn = torch.rand(K, 2, generator=generator), torch.rand(K, generator=generator)
     angle = 2 * math.pi * turn
     tasks = torch.cat([3 * numbers - 1.5, angle.cos()[:, None], angle.sin()[:, None]], dim=1)
-    policy = LatentPolicy(LOW.tolist(), HIGH.tolist(), A, (8,), tasks=tasks, horizon=T, angles=(2,))
+    points = torch.cat([numbers, turn[:, None]], dim=1)
+    policy = LatentPolicy(
+        LOW.tolist(), HIGH.tolist(), A, (8,), tasks=tasks, points=points, horizon=T, angles=(2,)
+    )
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["outcome_std"] = torch.tensor([0.5, 0.1, 0.0, 0.2])  # the second element is constant
     params["outcome_mean"] = torch.tensor([0.1, 0.0, 0.0, 0.05])
     params["return_std"] = torch.ones(1)
-    params["trust"].fill_(1.0)
-    params["direct.weight"].normal_(0.0, 0.1, generator=generator)
+    for name in ("direct.weight", "layers.0.weight"):
+        params[name] += 0.1 * torch.randn(params[name].shape, generator=generator)
     return policy.to(dtype), {name: leaf.to(dtype) for name, leaf in params.items()}
 
 
@@ -76,7 +85,7 @@ def test_training_tells_the_policy_the_task():
 def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     policy, _ = make_policy()
     log_weights = torch.randn(5, K, generator=torch.Generator().manual_seed(1)).double()
-    mean = policy.mean_task(log_weights)
+    mean = policy.mean_task(policy.tasks, log_weights)
     torch.testing.assert_close(mean[:, 2:].norm(dim=1), torch.ones(5).double())
     expected = log_weights.softmax(-1) @ policy.tasks
     torch.testing.assert_close(mean[:, :2], expected[:, :2])
@@ -108,14 +117,9 @@ def test_weights_are_those_of_the_likelihood_and_add_up():
 
 
 def test_the_likeliest_task_never_leaves_some_others_behind_it():
-    policy, _ = make_policy()
     for certainty in (1e2, 1e9):
         squares = torch.arange(K).double().flip(0)
-        weights = policy.log_weights(
-            LogLikelihood(
-                certainty * squares, torch.zeros(K).double(), torch.tensor([1e12]).double()
-            )
-        ).softmax(-1)
+        weights = flattened(-certainty * squares).softmax(-1)
         assert torch.equal(weights.argsort(), squares.argsort(descending=True))
         ordered = weights.sort(descending=True).values
         assert float(ordered[0] / ordered[NUM_LIKELY - 1]) == pytest.approx(30.0)
@@ -132,16 +136,20 @@ def test_weighing_is_what_the_definition_says():
     D, rows = 1 + SEEN, 3 + 2 * (1 + SEEN)
     read, told, codes, outcomes = normal(M, rows, C + 1), normal(M, C), normal(K, C), normal(M, D)
     counts = torch.tensor([1.0, 0.0, 1.0, 1.0]).double().expand(M, D)
-    found = model.log_likelihood(params, codes, read, told, outcomes, counts)
+    references = torch.cat([codes[: K // 2], normal(K, C)])
+    found = model.log_likelihood(params, references, codes, read, told, outcomes, counts)
+    R = len(references)
+    codes = torch.cat([references, codes])
     for m in range(M):
-        mean, variance = torch.empty(2, K, D, dtype=torch.float64)
-        for k in range(K):
+        mean, variance = torch.empty(2, R + K, D, dtype=torch.float64)
+        for k in range(R + K):
             made = read[m, :, :-1] @ (codes[k] - told[m]) + read[m, :, -1]
             rest = params["head.weight"] @ made[:3].relu() + params["head.bias"]
             mean[k], variance[k] = made[3 : 3 + D] + rest[:D], (made[3 + D :] + rest[D:]).exp()
         variance = variance + FINEST**2
-        spread = mean.var(0, correction=0)
-        tells = counts[m] * spread / (spread + variance.mean(0))
+        spread = mean[:R].var(0, correction=0)
+        tells = counts[m] * spread / (spread + variance[:R].mean(0))
+        mean, variance = mean[R:], variance[R:]
         squares = ((outcomes[m] - mean).square() / variance * tells).sum(1)
         torch.testing.assert_close(found.squares[m], squares)
         torch.testing.assert_close(found.log_variances[m], (variance.log() * tells).sum(1))
@@ -196,40 +204,43 @@ def test_what_is_unmeasured_or_held_tells_nothing():
     assert (blind.known().num_outcomes < told.known().num_outcomes).all()
 
 
-def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
+def test_the_first_adaptation_episode_is_as_any_other():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    acting, asking = LatentState(policy, several), ExploringState(policy.exploring(), several)
-    for state in (acting, asking):  # both are told the mean of the tasks
-        play(state, seen[:, :1], rewards[:, :1])
-    first = acting.known()
-    for found, expected in zip(asking.known(), first, strict=True):
-        torch.testing.assert_close(found, expected)
-    known = {**several, **LogLikelihood(*(part[:, 0] for part in first))._asdict()}
-    known["num_episodes"] = several["num_episodes"] + 1
-    later = ExploringState(policy.exploring(), known)
-    for state in (asking, later):
-        play(state, seen[:, 1:2], rewards[:, 1:2])
-    assert (asking.known().squares > first.squares).all()
-    for found, expected in zip(asking.known(), later.known(), strict=True):
+    acting, exploring = LatentState(policy, several), ExploringState(policy.exploring(), several)
+    played = [play(state, seen[:, :1], rewards[:, :1]) for state in (acting, exploring)]
+    torch.testing.assert_close(*played)
+    for found, expected in zip(exploring.known(), acting.known(), strict=True):
         torch.testing.assert_close(found, expected)
 
 
-def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
+@pytest.mark.parametrize("careful", [True, False])
+def test_the_careful_policy_acts_where_the_model_expects_more_of_it(careful, monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    state = LatentState(policy, several)
-    play(state, seen[:, :1], rewards[:, :1])
-    known = LogLikelihood(*(part[:, 0] for part in state.known()))._asdict()
-    distrusted = {**several, **known, "trust": torch.zeros(N, 1).double()}
-    fresh, doubtful, trusting = (
-        play(LatentState(policy, each), seen, rewards)
-        for each in (several, distrusted, {**several, **known})
-    )
-    torch.testing.assert_close(doubtful, fresh)
-    assert (trusting - fresh).abs().max() > 1e-4
-    asking = play(ExploringState(policy.exploring(), distrusted), seen, rewards)
-    assert (asking - fresh).abs().max() > 1e-4
+    is_known = torch.tensor([[[careful]]])
+
+    def returns(_, task_codes, codes):
+        is_careful = task_codes.isnan().any(-1)
+        gain = torch.where(is_careful, 1.0, 0.0 if careful else 2.0)
+        return gain.to(codes.dtype), torch.ones_like(codes[..., 0])
+
+    monkeypatch.setattr(policy.model, "returns", returns)
+    means = play(LatentState(policy, several), seen, rewards)
+    without = torch.full((N, M, C), torch.nan).double()
+    expected = play(policy.start({**several, TASK_CODE: without}), seen, rewards)
+    assert bool((means == expected).all()) == bool(is_known)
+
+
+def test_the_careful_policy_acts_where_the_family_does_not_explain_the_robot():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    misfit = several["misfit"].clone()
+    misfit[0, 1] = 1.5
+    means = play(LatentState(policy, {**several, "misfit": misfit}), seen, rewards)
+    without = torch.full((N, M, C), torch.nan).double()
+    expected = play(policy.start({**several, TASK_CODE: without}), seen, rewards)
+    assert torch.equal(means[0], expected[0])
 
 
 def ask(state, seen, rewards, off=0.0):
@@ -265,7 +276,9 @@ def test_a_question_stays_the_same_and_what_it_earns_tells():
     earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
     model = {name: leaf[:1] for name, leaf in policy.network_params(several).items()}
     counts = torch.ones(N).double()
-    returns = policy.model.return_log_likelihood(model, policy.tasks, told, earned, counts)
+    returns = policy.model.return_log_likelihood(
+        model, policy.tasks, policy.tasks, told, earned, counts
+    )
     of_steps = evidence_of_steps(policy, several, seen, rewards)
     for found, steps, extra in zip(state.known(), of_steps, returns, strict=True):
         torch.testing.assert_close(found, steps + extra[:, None])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metarobot.cli.main import main
 
-SIZES = ["--num-tasks", "8", "--episodes-per-task", "2", "--hidden-sizes", "8"]
+SIZES = ["--num-tasks", "8", "--episodes-per-task", "3", "--hidden-sizes", "8"]
 OPTIONS = ["train", "grip", *SIZES]
 STEPS_PER_ITERATION = 2 * 8 * 2 * 16
 ITERATIONS = 14

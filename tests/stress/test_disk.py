@@ -49,7 +49,7 @@ def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(
 
 # A small file system, of every command.
 
-SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "3", "--hidden-sizes", "4"]
 MEASURE = ["--num-tasks", "2", "--test-episodes", "1", "--num-blocks", "0", "--films", "0"]
 MEASURE += ["--grid-size", "2", "--adaptation-episodes", "2", "--heat-map-episodes", "2"]
 COMMANDS = {

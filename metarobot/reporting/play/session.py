@@ -20,7 +20,7 @@ from metarobot.envs import (
     make_env,
     parameter_words,
 )
-from metarobot.evaluation.explain import ActionChange, weighted_band
+from metarobot.evaluation.explain import ActionChange
 from metarobot.reporting.explanation import change_words
 from metarobot.reporting.films import watched
 from metarobot.reporting.play.tasks import SHOWN_EPISODES, draw_start, draw_surprise
@@ -346,12 +346,8 @@ class PlaySession:
             return {}
         # Task codes use the family's scale, also for a policy trained on a variant.
         distribution = find_family(self.policy.config.env_id).distribution
-        values = distribution.decode(belief.codes.double().numpy())
-        weights = belief.weights[0].double().numpy()
-        return {
-            name: weighted_band(slider.parameter, values[name], weights)
-            for name, slider in self.sliders.items()
-        }
+        bands = belief.bands(distribution)
+        return {name: bands[name][0].tolist() for name in self.sliders}
 
     @property
     def changes(self) -> list[str]:

@@ -41,6 +41,7 @@ OTHER_VALUES = {
     "model_lr": 1e-3,
     "model_epochs": 2,
     "model_batch": 1,
+    "careful_share": 0.0,
 }
 ADAPTING = {"likelihood_power"}
 """These decide how a trained policy adapts, and nothing that training learns."""

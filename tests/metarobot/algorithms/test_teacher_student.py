@@ -39,7 +39,7 @@ def collect_block(algorithm, params, told=None):
 
 def test_the_teacher_acts_first_and_the_student_in_the_last_episodes():
     algorithm, params = small_algorithm()
-    told = algorithm.task_codes(CODES, torch.zeros(N, E))
+    told = algorithm.task_codes(CODES, torch.zeros(N, E), spent=0.0)
     assert torch.equal(told[:, :2], CODES[:, None].expand(N, 2, 2))
     assert told[:, 2:].isnan().all()
     mixed, alone = (collect_block(algorithm, params, each) for each in (told, None))

@@ -66,7 +66,8 @@ def run(tmp_path_factory):
 
 
 def adapt(run, out, *options):
-    return main(["adapt", str(run), "--episodes", "2", "--out", str(out), *options])
+    number = () if "--episodes" in options else ("--episodes", "2")
+    return main(["adapt", str(run), *number, "--out", str(out), *options])
 
 
 def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
@@ -93,6 +94,9 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
         (["--task", "puck_mass_kg=99"], "puck_mass_kg"),
         (["--env", "metarobot/Slide-v0", "--task", "puck_mass_kg=0.3"], "leave it out with --env"),
         (["--steps", "0"], "steps must be an integer in"),
+        (["--episodes", "all"], "--episodes takes an integer or auto, got 'all'"),
+        (["--episodes", "auto"], "maml has no belief that tells when to stop: name episodes"),
+        (["--compare", "1"], "compare must be an integer in [2, 10000], got 1"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(run, tmp_path, capsys, options, words):
@@ -114,7 +118,24 @@ def module(tmp_path, monkeypatch):
 def complaints(capsys):
     """What was said on stderr beside the progress."""
     lines = capsys.readouterr().err.splitlines()
-    return [line for line in lines if not line.startswith("adapting: episode")]
+    return [line for line in lines if not line.startswith(("adapting: ", "comparing: "))]
+
+
+def test_whether_it_has_helped_is_printed(run, module, tmp_path, capsys):
+    out = tmp_path / "a.safetensors"
+    assert adapt(run.path, out, "--compare", "3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3] == f"adapted by 2 episodes: {out}"
+    assert lines[-2].startswith("maml, adapted to 2 episodes, return ")
+    assert lines[-1].startswith("not yet to be told after 3 pairs: ")
+    assert adapt(run.path, out, "--env", f"{module}:my/FailingLate-v0", "--compare", "3") == 2
+    failed = "metarobot: error: the robot failed in comparison episode 2: RuntimeError: driver lost"
+    assert complaints(capsys)[-1].startswith(failed)
+    assert mr.load_policy(out).num_episodes == 2
+    assert (
+        main(["adapt", str(run.path), "--log", "x.csv", "--out", str(out), "--compare", "3"]) == 2
+    )
+    assert "--compare is for a robot: leave it out with --log" in capsys.readouterr().err
 
 
 def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, capsys):

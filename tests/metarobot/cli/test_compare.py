@@ -9,7 +9,7 @@ import metarobot
 from metarobot.cli.main import main
 from metarobot.evaluation.table import Evaluation
 
-SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "3", "--hidden-sizes", "4", "4"]
 MEASURED = ["--test-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
 MEASURED += ["--adaptation-episodes", "1", "--splits", "train"]
 TRAINED = ["--algorithms", "maml", "--seeds", "0", "1", "--total-steps", "640"]

@@ -9,7 +9,7 @@ import pytest
 
 from metarobot.cli.main import main
 
-OPTIONS = {"--algorithms": "oracle", "--num-tasks": "2", "--episodes-per-task": "2"}
+OPTIONS = {"--algorithms": "domain_randomisation", "--num-tasks": "2", "--episodes-per-task": "2"}
 TRAIN = ["train", "slide", "--num-threads", "1", *chain.from_iterable(OPTIONS.items())]
 
 

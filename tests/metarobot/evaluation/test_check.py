@@ -17,7 +17,7 @@ from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.evaluation import simple_policies
 from metarobot.evaluation.check import FamilyCheck, _propose, check_family
 
-SMALL = {"num_tasks": 2, "episodes_per_task": 2}
+SMALL = {"num_tasks": 2, "episodes_per_task": 3}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,16 @@ def test_values_follow_from_a_family_without_a_preset(lever):
     sim = SimpleNamespace(horizon=600, distribution=lever.distribution)
     effects = SimpleNamespace(reward_lag=50)
     config = RunConfig(env_id="my/Changed-v0")
-    found, reasons = _propose(config, sim, effects)
+    noisy = {0.0: -2.0, 0.5: -9.0, 0.3: -5.0, 0.2: -3.4, 0.1: -2.4, 0.05: -2.1}
+    found, reasons = _propose(config, sim, effects, noisy, -1.5)
     # 150 meta-iterations of 96,000 control steps.
     assert (found.episodes_per_task, found.total_steps, found.discount) == (8, 14_000_000, 0.995)
     assert reasons[0].startswith("total_steps 14,000,000: 150 meta-iterations")
-    assert _propose(replace(config, initial_std=0.3), sim, effects)[0].total_steps == 2_000_000
+    assert found.initial_std == 0.1  # which costs 0.4, less than the search gained
+    assert _propose(config, sim, effects, noisy, -3.0)[0].initial_std == 0.05
+    preset = replace(config, initial_std=0.3)
+    kept = _propose(preset, sim, effects, noisy, -1.5)[0]
+    assert (kept.total_steps, kept.initial_std) == (2_000_000, 0.3)
 
 
 def test_an_effect_is_that_of_its_part_alone(lever):

@@ -88,7 +88,7 @@ def test_who_moves_no_layer_has_no_updates_and_its_belief_narrows(run: TrainedRu
     for task in explanation.believed:
         assert len(task.bands) == len(task.is_used) == 6  # after 0 to 5 episodes
         assert all(b.low <= b.median <= b.high for stage in task.bands for b in stage)
-        assert not task.is_used[0]
+        assert task.is_used[-1]
     mass, friction = explanation.narrowing
     assert friction.adaptation_episodes == 5
     assert friction.width < 0.2 < 0.7 < mass.width

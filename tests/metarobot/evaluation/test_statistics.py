@@ -192,3 +192,14 @@ def test_what_adapting_did_is_summarised_by_hand() -> None:
     again = summarise(lost, seed=0)[0][2]
     assert again.worse is None  # 0.05 of nothing says nothing
     assert (again.worst_tenth, again.trial_cost) == (row.worst_tenth, row.trial_cost)
+
+
+def test_a_true_belief_covers_and_has_even_ranks() -> None:
+    """Coverage is the share of ranks from 0.05 to 0.95, of all parameters."""
+    ranks = np.stack([np.linspace(0.01, 0.99, 40), np.full(40, 0.5)], axis=-1)[None]
+    before = scores("latent", 0, np.zeros((1, 40)))._replace(ranks=ranks)
+    ((row,), _) = summarise([before], seed=0)
+    assert row.coverage is not None
+    assert row.coverage.value == pytest.approx((36 / 40 + 1.0) / 2)
+    assert row.ranks == pytest.approx((0.1, 0.1, 0.6, 0.1, 0.1))
+    assert sum(row.ranks) == pytest.approx(1.0)

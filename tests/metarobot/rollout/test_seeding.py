@@ -45,8 +45,9 @@ def test_draws_stay_what_they_were():
     """Golden numbers: saved runs go on with the draws that they began with."""
     phases = ("INITIALISATION", "TASKS", "PRE_UPDATE", "POST_UPDATE", "EVALUATION_TASKS")
     phases += ("EVALUATION", "RENDERING", "ADAPTATION", "CANDIDATES", "NUM_EPISODES", "FINISH")
+    phases += ("CALIBRATION", "COMPARISON")
     assert [phase.name for phase in Phase] == [*phases]
-    assert [phase.value for phase in Phase] == [*range(11)]
+    assert [phase.value for phase in Phase] == [*range(13)]
     start, noise = draw([2])
     np.testing.assert_allclose(start[0, 0], [0.2843573689460754, 0.5381048321723938], rtol=1e-6)
     expected = [-0.22856998443603516, 0.7823930382728577, 0.5256034135818481, 2.409466505050659]

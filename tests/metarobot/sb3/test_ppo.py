@@ -54,7 +54,7 @@ def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algo
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space)
     wanted = actions_of(ours, observations)
-    assert wanted.std() > 0.1
+    assert wanted.std() > 0.05
     actions, _ = model.predict(observations, deterministic=True)
     np.testing.assert_allclose(actions, wanted, rtol=0, atol=1e-6)
     back = import_ppo(tmp_path / "policy.zip", env_id)

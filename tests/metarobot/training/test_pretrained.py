@@ -3,6 +3,8 @@
 import zlib
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import ship
 
@@ -13,7 +15,7 @@ from metarobot.io import read_json
 from metarobot.training.load import find_run, load_run
 from metarobot.training.run_folder import EVALUATION_FILE, FOLDER, RunError, pretrained_names
 
-MOST_BYTES = 2_000_000
+MOST_BYTES = 2_500_000
 
 
 @pytest.mark.parametrize("name", pretrained_names())
@@ -47,3 +49,24 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch) -> None:
     assert find_run(Path(name)) == Path(name)
     with pytest.raises(RunError, match="is not a run folder"):
         mr.load_run(name)
+
+
+@pytest.mark.parametrize(
+    ("seen", "done", "earned"), [(1, 1, 1), (np.rad2deg(1.0), 1, 1), (1, -1, 1), (1, 1, 100)]
+)
+def test_a_robot_that_no_task_explains_is_noticed(seen, done, earned) -> None:
+    """Observations in degrees, actions of the other sign, rewards in another unit."""
+
+    class Changed(gym.Wrapper):
+        def reset(self, **options):
+            observation, info = super().reset(**options)
+            return seen * observation, info
+
+        def step(self, action):
+            observation, reward, *ended = super().step(np.float32(done * action))
+            return seen * observation, earned * reward, *ended
+
+    policy, robot = mr.load_policy("push"), Changed(gym.make("metarobot/Push-v0"))
+    report = policy.adapt(robot, episodes=2, progress=False).report()
+    assert report.fits == (seen == done == earned == 1)
+    assert ("nothing in this family explains" in str(report)) == (not report.fits)

@@ -67,18 +67,19 @@ def test_every_algorithm_gets_the_same_budget_and_the_display_hears_of_it(tmp_pa
 
 def test_what_follows_meta_training_is_shown_and_counts(tmp_path):
     display = Recorder()
-    train_run(TINY, ["latent"], tmp_path / "run", display)
+    train_run(replace(TINY, episodes_per_task=3), ["latent"], tmp_path / "run", display)
     shown = display.calls
     assert shown[:5] == [
-        *("begin latent at 0", "update 64", "update 128"),
-        *("conclude 0.00", "conclude 0.22"),  # 64 of the 72 steps that are left
+        *("begin latent at 0", "update 96", "update 192"),
+        *("conclude 0.00", "conclude 0.25"),  # one more meta-batch spends the budget
     ]
     shares = [float(call.split()[1]) for call in shown[3:-1]]
     assert shares == sorted(shares)
     assert 0.9 < shares[-1] < 1.0
     assert shown[-1] == "end"
     done = read_json(tmp_path / "run" / "latent" / "done.json")
-    assert (done["iterations"], done["total_steps"]) == (4, 256)
+    # Calibration takes 4 tasks, with 20 episodes of 16 steps each, at the least.
+    assert (done["iterations"], done["total_steps"]) == (3, 3 * 96 + 4 * 20 * 16)
 
 
 def test_what_an_algorithm_leaves_behind(tmp_path):
