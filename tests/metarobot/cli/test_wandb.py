@@ -45,9 +45,9 @@ def test_what_is_logged_is_sent_too(recorder, tmp_path):
     (tracked,) = recorder.runs
     assert tracked.finished == 1
     assert tracked.facts["project"] == "metarobot"
-    assert tracked.facts["name"] == "run/oracle"
+    assert tracked.facts["name"] == "run/domain_randomisation"
     assert tracked.facts["config"]["total_steps"] == 96
-    with open(tmp_path / "run/oracle/curve.csv", newline="") as file:
+    with open(tmp_path / "run/domain_randomisation/curve.csv", newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [step for step, _ in tracked.rows] == [int(row["total_steps"]) for row in rows]
     sent = [f"{row['meta/post_return']:.9g}" for _, row in tracked.rows]
