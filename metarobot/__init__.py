@@ -6,7 +6,7 @@ Example::
     import metarobot as mr
 
     robot = gym.make("metarobot/Grip-v0")
-    task = {"block_mass_kg": 1.5, "pad_friction": 0.21}
+    task = {"block_mass_kg": 1.5, "pad_friction": 0.25}
     observation, _ = robot.reset(options={"tasks": task})
     policy = mr.load_policy("grip", "latent")
     adapted = policy.adapt(robot, episodes=5)
