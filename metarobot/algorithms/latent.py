@@ -435,7 +435,11 @@ def transitions(
 
 
 def noisy(
-    policy: LatentPolicy, params: Params, episodes: Episodes, generator: torch.Generator
+    policy: LatentPolicy,
+    params: Params,
+    episodes: Episodes,
+    generator: torch.Generator,
+    workers: Workers,
 ) -> Episodes:
     """Return episodes, a share `NOISY_SHARE` of them with white noise in their observations.
 
@@ -446,17 +450,20 @@ def noisy(
         policy: Scales the observations.
         params: The units of outcomes, each leaf (1, D).
         episodes: (N, E, T).
-        generator: Source of the noise.
+        generator: Source of the noise, which draws that of all tasks in every process.
+        workers: The processes that share the tasks.
     """
     N, E, _, O = episodes.observations.shape  # noqa: E741
+    own = slice(workers.rank * N, (workers.rank + 1) * N)
+    every = workers.count * N
     spread = params["outcome_std"][0, 1:] * policy.observation_half_range
     low, high = (math.log(level) for level in NOISE_LEVELS)
-    levels = torch.exp(low + (high - low) * torch.rand(N, E, O, generator=generator))
-    is_noisy = torch.rand(N, E, 1, generator=generator) < NOISY_SHARE
-    std = torch.where(is_noisy, levels * spread, 0.0)
+    levels = torch.exp(low + (high - low) * torch.rand(every, E, O, generator=generator))
+    is_noisy = torch.rand(every, E, 1, generator=generator) < NOISY_SHARE
+    std = torch.where(is_noisy, levels * spread, 0.0)[own]
 
     def disturbed(block: Tensor, std: Tensor) -> Tensor:
-        return block + std * torch.randn(block.shape, generator=generator)
+        return block + std * torch.randn(every, *block.shape[1:], generator=generator)[own]
 
     return replace(
         episodes,
@@ -517,13 +524,17 @@ class _Data(NamedTuple):
         params: Params,
         batches: Sequence[MetaBatch],
         generator: torch.Generator,
+        workers: Workers,
     ) -> "_Data":
         """Read meta-batches in the units of the parameters, some episodes with sensor noise."""
         units = {name: params[name][None] for name in UNITS}
         task_codes = [task_codes_of(batch) for batch in batches]
         shown = [
             transitions(
-                policy, units, noisy(policy, units, batch.post_episodes, generator), anchors(codes)
+                policy,
+                units,
+                noisy(policy, units, batch.post_episodes, generator, workers),
+                anchors(codes),
             )
             for batch, codes in zip(batches, task_codes, strict=True)
         ]
@@ -564,7 +575,7 @@ def fit_model(
     Raises:
         ValueError: The numbers of all tasks of a step are not finite.
     """
-    data = _Data.of(policy, params, batches, generator)
+    data = _Data.of(policy, params, batches, generator, workers)
     num_batches, num_held, num_episodes = data.returns.shape
     num_steps = options.model_epochs * num_batches * -(-num_episodes // options.model_batch)
 

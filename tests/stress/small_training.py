@@ -11,7 +11,7 @@ from metarobot.cli.main import main
 
 SIZES = ["--num-tasks", "8", "--episodes-per-task", "3", "--hidden-sizes", "8"]
 OPTIONS = ["train", "grip", *SIZES]
-STEPS_PER_ITERATION = 2 * 8 * 2 * 16
+STEPS_PER_ITERATION = 2 * 8 * 3 * 16
 ITERATIONS = 14
 """Of a run that is killed, or whose disk is full."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
