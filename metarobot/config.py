@@ -126,6 +126,11 @@ class AlgorithmOptions(Checked):
         """Adaptation steps K before the post-update episodes of a meta-batch."""
         return getattr(self, "num_adaptation_steps", 0)
 
+    @property
+    def share_without_task(self) -> float:
+        """Share of the meta-iterations, at the beginning, in which no task is told."""
+        return getattr(self, "careful_share", 0.0)
+
     def num_episodes(self, episodes_per_task: int) -> int:
         """Return the episodes E on each task in one block of a meta-batch."""
         return episodes_per_task

@@ -35,7 +35,6 @@ MOST_FINISH_STEPS = 1_000_000
 WORTHWHILE = 0.05
 """Gain in return for which another episode is run, in standard deviations of training's returns."""
 
-
 TOLD_KL = 3.0
 """Factor of `max_kl` once a policy that began without the task is told it: it has far to go."""
 
@@ -330,7 +329,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         One that is told many task parameters from the start learns more slowly than one that is
         told none; and a policy that is not told is needed where the task is not known.
         """
-        return spent < getattr(self.options, "careful_share", 0.0)
+        return spent < self.options.share_without_task
 
     def end_careful(self, params: Params) -> Params:
         """Return the parameters with which the policy begins to be told: with the first noise."""
@@ -392,7 +391,7 @@ class TrpoLearner(SurrogateObjective, Algorithm[PolicyT]):
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""
         region = self.options
-        if getattr(region, "careful_share", 0.0) and not self.is_careful(batch.spent):
+        if region.share_without_task and not self.is_careful(batch.spent):
             region = replace(region, max_kl=min(TOLD_KL * region.max_kl, MOST_KL))
         return trpo_update(self, params, batch, region, self.workers)
 

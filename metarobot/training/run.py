@@ -292,8 +292,7 @@ def plan_resumed_run(
         if saved.config.total_steps < budget:
             longer = replace(saved, config=replace(saved.config, total_steps=budget))
             longer.require_same(None, "extended")
-            begins_anew = getattr(longer.config.options, "careful_share", 0.0) > 0.0
-            if begins_anew and "initial_policy" in saved.facts:
+            if saved.config.options.share_without_task and "initial_policy" in saved.facts:
                 raise RunError(
                     f"{name} in {folder} began with a policy from a file, and begins anew for "
                     "another budget: train a new run with --initial-policy and --total-steps"

@@ -389,8 +389,8 @@ def load_newest_checkpoint(
                 raise ValueError(
                     f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
                 )
-        is_careful = getattr(config.options, "careful_share", 0.0) > 0.0
-        if is_careful and found.config.get("total_steps") != config.total_steps:
+        same_budget = found.config.get("total_steps") == config.total_steps
+        if config.options.share_without_task and not same_budget:
             return None
     except ValueError as error:
         hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
