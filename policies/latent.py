@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from metarobot.policies.corrections import Motion, corrected
 from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
 from metarobot.policies.mlp import ConditionedMLP, GaussianMLP, conditioned
 from metarobot.policies.params import TASK_CODE, Params, under_prefix, with_prefix, xavier_params
@@ -19,6 +20,8 @@ UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves of the units in which the model reads outcomes and returns."""
 CALIBRATION = ("band_scale", "largest_errors", "largest_outcomes")
 """Leaves that are measured on training tasks when all else is trained."""
+CORRECTIONS = ("corrections", "correcting", "motion_errors")
+"""Leaves of a family that repeats a motion: set by adaptation, never trained."""
 CALIBRATED = (1, 5, 20)
 """Numbers of adaptation episodes at which they are measured; others take those of the last one."""
 
@@ -40,6 +43,8 @@ _GOLDEN_RATIO = 0.6180339887498949
 NUMBERS_AT_ONCE = 2**20
 """Numbers per chunk that the model computes for all tasks before it sums them: 4 MB, which a cache
 holds; larger blocks take twice the time."""
+CORRECTING_STD = 1e-3
+"""Action noise in exploration where corrections are learned: they would learn the noise too."""
 MOST_SURPRISE = 4.0
 """Greatest mean square of actions about the policy's means, in units of its noise, for which the
 actions count as its own; 1 is expected."""
@@ -63,12 +68,17 @@ class LatentPolicy(ConditionedMLP):
     weights (`log_prior`), the number of episodes (`num_episodes`), and how large each outcome and
     the error of the model on it are, as a share of what still fits (`misfit`). Above 1 the family
     does not explain the robot, and the careful policy acts.
+
+    In a family that repeats a motion, iterative learning control goes on from the first episode:
+    its actions are corrected by its errors, and so on.  `corrections`, (T, A), are the actions of
+    the next episode, which act where `correcting` is 1; `motion_errors` are the mean square errors
+    of the first, the last but one and the last episode.
     """
 
     tasks: Tensor  # (K, C)
 
     network = "model."
-    measured = (*POSTERIOR, *UNITS, *CALIBRATION)
+    measured = (*POSTERIOR, *UNITS, *CALIBRATION, *CORRECTIONS)
 
     def __init__(
         self,
@@ -78,6 +88,7 @@ class LatentPolicy(ConditionedMLP):
         horizon: int,
         angles: Sequence[int] = (),
         likelihood_power: float = 0.3,
+        motion: Motion | None = None,
         **options: Any,
     ) -> None:
         """Lay out the networks; further arguments are those of `GaussianMLP`.
@@ -89,6 +100,7 @@ class LatentPolicy(ConditionedMLP):
             horizon: T, control steps of a whole episode.
             angles: Indices in a code at which an angle begins: its cosine, then its sine.
             likelihood_power: Power of the likelihood.
+            motion: The motion that every episode repeats, if any.
             options: As of `GaussianMLP`.
         """
         code_size = tasks.shape[1]
@@ -96,7 +108,9 @@ class LatentPolicy(ConditionedMLP):
         self.register_buffer("tasks", tasks, persistent=False)
         self._points = points
         self.angles, self.likelihood_power, self.explores = tuple(angles), likelihood_power, False
-        self.horizon = horizon
+        self.horizon, self.motion = horizon, motion
+        elements = {element for _, element in motion.pairs} if motion else ()
+        self.is_corrected = torch.tensor([each in elements for each in range(self.action_size)])
         size = self.observation_centre.numel()
         self.direct = nn.Linear(self.num_inputs, self.action_size, bias=False, device="meta")
         self.careful = GaussianMLP(*layout, **options)
@@ -114,6 +128,9 @@ class LatentPolicy(ConditionedMLP):
             "largest_errors": (len(CALIBRATED), self.model.outcome_size),
             "largest_outcomes": (len(CALIBRATED), self.model.outcome_size),
         }
+        if motion:
+            sizes = (horizon, self.action_size), (1,), (3,)
+            shapes |= dict(zip(CORRECTIONS, sizes, strict=True))
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))
 
@@ -234,6 +251,23 @@ class LatentPolicy(ConditionedMLP):
         """Return whether the family explains the adaptation episodes, (N, 1) bool."""
         return (params["misfit"] <= 1.0).all(-1, keepdim=True)
 
+    def correct(
+        self, corrections: Tensor, observations: Tensor, actions: Tensor, counts: Tensor
+    ) -> Tensor:
+        """Return the actions of the next episode, (N, T, A), after one of L ≤ T steps.
+
+        Args:
+            corrections: Those before it, (N, T, A): they stay in steps that do not count.
+            observations: Before each step, (N, L, O).
+            actions: (N, L, A).
+            counts: Whether a step counts, (N, L) bool.
+        """
+        assert self.motion is not None
+        length, counted = counts.shape[1], counts[..., None]
+        taken = torch.where(counted, actions.clamp(-1.0, 1.0), corrections[:, :length])
+        taken = torch.cat([taken, corrections[:, length:]], dim=1)
+        return corrected(self.motion, taken, torch.where(counted, observations, 0.0))
+
     def gains(
         self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
     ) -> Tensor:
@@ -248,12 +282,22 @@ class LatentPolicy(ConditionedMLP):
             log_weights: (N, M, K).
             task_codes: (N, M, C).
         """
-        tasks = _likely(candidates, log_weights)
+        nothing = task_codes.new_tensor(torch.nan).expand(task_codes.shape)
         told, careful = (
-            self._expected(params, codes, tasks).mean(-1, keepdim=True)
-            for codes in (task_codes[..., None, :], tasks.new_tensor(torch.nan))
+            self.expected_returns(params, candidates, log_weights, codes)
+            for codes in (task_codes, nothing)
         )
         return told - careful
+
+    def expected_returns(
+        self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
+    ) -> Tensor:
+        """Return the returns that the model expects of task codes, (N, M, 1), in their unit.
+
+        Arguments are those of `gains`; where a code is NaN, the careful policy acts.
+        """
+        tasks = _likely(candidates, log_weights)
+        return self._expected(params, task_codes[..., None, :], tasks).mean(-1, keepdim=True)
 
     def prospects(
         self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
@@ -348,6 +392,7 @@ class LatentState(PolicyState):
         self.memory = {name: nothing.expand(-1, -1, size) for name, size in sizes.items()}
         self.memory |= {name: part.to(nothing.dtype) for name, part in known._asdict().items()}
         self._reward, self._counts, self._begins = nothing, nothing > 0.0, nothing == 0.0
+        self._corrections = params["corrections"] if policy.motion else None
 
     def begin(self, begins: Tensor | None = None) -> None:
         """Begin episodes in all simulations, or in some; the posterior stays."""
@@ -372,6 +417,8 @@ class LatentState(PolicyState):
             observations.nan_to_num(),
             torch.where(is_careful, torch.nan, task_codes),
         )
+        if self._corrections is not None:
+            distribution = self._repeated(distribution, self._corrections)
         self.memory |= {"observation": shown.nan_to_num(), "task_codes": task_codes}
         self._begins = torch.zeros_like(begins)
         return distribution
@@ -381,6 +428,18 @@ class LatentState(PolicyState):
         done = {"action_before": self.memory["action"], "action": actions.clamp(-1.0, 1.0)}
         self.memory |= done
         self._reward, self._counts = rewards[..., None], counts[..., None]
+
+    def _repeated(self, distribution: Distribution, corrections: Tensor) -> Distribution:
+        """Return the distribution about the corrections of this step, where they act."""
+        step = self.memory["step"].long().clamp(max=corrections.shape[1] - 1)
+        actions = corrections.gather(1, step.expand(-1, -1, corrections.shape[2]))
+        where = self._corrects[..., None] & self._policy.is_corrected
+        return distribution._replace(mean=torch.where(where, actions, distribution.mean))
+
+    @property
+    def _corrects(self) -> Tensor:
+        """Whether corrections act, (N, 1) bool."""
+        return self._params["correcting"] > 0.0
 
     def known(self) -> LogLikelihood:
         """Return the log-likelihood by now, (N, M, .) each."""
@@ -444,6 +503,8 @@ class LatentState(PolicyState):
 class ExploringState(LatentState):
     """Explores: each episode but the first has one task code all through, drawn by weight.
 
+    Where a motion is repeated, those others repeat the episode before, corrected by its errors.
+
     Attributes:
         returns: Return of each episode, (N, M); NaN where it is not whole, or another policy has
             acted: its task code is unknown.
@@ -459,19 +520,26 @@ class ExploringState(LatentState):
         self.counted_returns: list[Tensor] = []
         self.given: list[Tensor] = []
         self.anchors: list[list[Tensor]] = []
+        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []  # o, a, counts
 
     def begin(self, begins: Tensor | None = None) -> None:
         """Begin episodes in all simulations; the posterior stays."""
         if self._waiting:
             self._end_episode()
-        self._number = self._number + 1.0
+        if self._corrections is not None and self._steps:
+            shown = [torch.cat(part, dim=1) for part in zip(*self._steps, strict=True)]
+            self._corrections = self._policy.correct(self._corrections, *shown)
+        self._number, self._steps = self._number + 1.0, []
         self.anchors.append([])
         super().begin(begins)
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O); NaN if not seen."""
         self._meant = super().act(observations)
-        self._waiting = False
+        if self._corrections is not None:
+            quiet = self._meant.log_std.clamp(max=math.log(CORRECTING_STD))
+            self._meant = self._meant._replace(log_std=quiet)
+        self._waiting, self._shown = False, observations
         self.anchors[-1].append(self.memory["task_codes"])
         return self._meant
 
@@ -482,6 +550,7 @@ class ExploringState(LatentState):
         error = (self.memory["action"] - mean.clamp(-1.0, 1.0)) / log_std[:, None].exp()
         step = torch.stack([torch.ones_like(rewards), rewards, error.square().mean(-1)])
         self._sums = self._sums + torch.where(counts, step, 0.0)
+        self._steps.append((self._shown, actions, counts))
         self._waiting = True
 
     def known(self) -> LogLikelihood:
@@ -517,9 +586,14 @@ class ExploringState(LatentState):
         return torch.where(is_first, task_codes, self._candidate), is_careful
 
     @property
+    def _corrects(self) -> Tensor:
+        """Whether corrections act, (N, 1) bool: in all episodes but the first of all."""
+        return self._number > 0.0
+
+    @property
     def _has_code(self) -> Tensor:
         """Whether one task code, or none, was given all through the episode, (N, M) bool."""
-        return (self._number > 0) | self._is_careful[..., 0]
+        return ((self._number > 0) & (self._corrections is None)) | self._is_careful[..., 0]
 
     def _return_log_likelihood(self) -> LogLikelihood:
         """Return the log-likelihood of the last return, (N, M, .) each."""

@@ -69,7 +69,10 @@ class Report:
     advice: str = ""
     """What to check where the family does not explain the robot."""
     acts_on_belief: bool = False
-    """Whether it acts on the belief; if not, as the careful policy, alike on all tasks."""
+    """Whether it acts on the belief; if not, as the careful policy, alike on all tasks, or by
+    corrections."""
+    corrects: bool = False
+    """Whether it repeats a motion with corrections that it has learned from the errors."""
     expected_gain: float = 0.0
     """Gain in return that it expects of acting on the belief, over the careful policy."""
     worth_of_knowing: float = 0.0
@@ -117,6 +120,7 @@ class Report:
             worst_channel=channels[worst],
             advice="; ".join(filter(None, advice)),
             acts_on_belief=bool(belief.is_used[0]),
+            corrects=bool(belief.corrects[0]),
             expected_gain=float(belief.gain[0]),
             worth_of_knowing=float(belief.worth_of_knowing[0]),
             more_pays=bool(belief.more_pays[0]),
@@ -165,8 +169,10 @@ class Report:
             note = "" if each.is_told else "; the episodes cannot tell it"
             rows.append((words, str(each).removeprefix(f"{words} ") + note))
         fit = f"the family explains this robot (misfit {self.misfit:.2f}, allowed 1)"
-        more = f"knowing the task exactly would add {self.worth_of_knowing:.2g} to the return: "
-        more += f"another episode is {'' if self.more_pays else 'not '}expected to pay"
+        more = f"knowing the task exactly would add {self.worth_of_knowing:.2g} to the return"
+        if self.corrects:
+            more = f"the errors of the motion {'still' if self.more_pays else 'no longer'} fall"
+        more += f": another episode is {'' if self.more_pays else 'not '}expected to pay"
         return [*rows, ("fit", fit), *check, ("acts", acting), ("more", more)]
 
     @property
@@ -195,6 +201,8 @@ class Report:
     def _acting(self) -> str:
         if self.acts_on_belief:
             return f"acts on this, expected gain in return {self.expected_gain:.2f}"
+        if self.corrects:
+            return "acts by corrections of its motion, learned from the errors of the episodes"
         reason = ", as it expects no gain from this" if self.fits else ""
         return f"acts as the careful policy, alike on all tasks{reason}"
 

@@ -59,6 +59,10 @@ class Belief(NamedTuple):
     """Gain in return that it expects of being told the task, over acting as now, (N,)."""
     training_returns: Tensor
     """Mean and standard deviation of returns on training tasks, (N, 2)."""
+    corrects: Tensor
+    """Whether the policy repeats a motion with corrections learned from its errors, (N,) bool."""
+    errors_fall: Tensor
+    """Whether the errors of that motion still fall from episode to episode, (N,) bool."""
 
     @property
     def fits(self) -> Tensor:
@@ -68,7 +72,8 @@ class Belief(NamedTuple):
     @property
     def more_pays(self) -> Tensor:
         """Whether more episodes are expected to pay, (N,) bool; not where nothing fits."""
-        return self.fits & (self.worth_of_knowing > WORTHWHILE * self.training_returns[:, 1])
+        worthwhile = self.worth_of_knowing > WORTHWHILE * self.training_returns[:, 1]
+        return torch.where(self.corrects, self.errors_fall, self.fits & worthwhile)
 
     def bands(self, distribution: TaskDistribution) -> dict[str, np.ndarray]:
         """Return the 5 % quantile, median and 95 % quantile of each parameter, (N, 3), in its unit.

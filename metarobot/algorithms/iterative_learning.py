@@ -1,16 +1,6 @@
-"""Iterative learning control: corrects a repeated motion by its errors in the last episode.
+"""Iterative learning control as a reference without training: see `metarobot.policies.corrections`.
 
-A reference without training, for families that declare a `RepeatedMotion`.  The action of step k
-is u(k), 0 at first.  After an episode with errors e,
-
-    u(k) <- Q [u(k) + GAIN e(k + lead) / error_of_action],
-
-bounded to [-1, 1]; behind the end of the episode the last error counts.  Q takes a tenth of both
-neighbours in time: without it, fast wiggles that the robot answers in another phase grow after
-some twenty episodes.
-
-Source: Arimoto, Kawamura and Miyazaki 1984, doi:10.1002/rob.4620010203; Bristow, Tharayil and
-Alleyne 2006, doi:10.1109/MCS.2006.1636313.
+It is for families that declare a `RepeatedMotion`.  Its actions are 0 at first.
 """
 
 from typing import NoReturn, Self
@@ -24,13 +14,9 @@ from metarobot.config import TrainConfig
 from metarobot.envs import RepeatedMotion, find_family
 from metarobot.learning.meta_update import MetaBatch
 from metarobot.policies import Distribution, GaussianPolicy, Params, PolicyState
+from metarobot.policies.corrections import corrected
 from metarobot.rollout.episodes import Episodes
 
-GAIN = 0.5
-"""Part of an error that one episode corrects: 1 would double noise, and overshoot where a robot
-answers more than the motion states."""
-_NEIGHBOURS = 0.2
-"""Part of a correction that Q takes from the steps before and after."""
 _NO_NOISE = -16.0
 """Log standard deviation of actions that are as good as deterministic."""
 
@@ -80,17 +66,10 @@ class CorrectingPolicy(GaussianPolicy):
 
     def learn(self, params: Params, observations: Tensor) -> Params:
         """Correct the actions by the errors of an episode (N, T, O)."""
-        motion, corrections = self.motion, params["corrections"].clone()
-        steps = torch.arange(observations.shape[1]) + motion.lead_steps
-        ahead = observations[:, steps.clamp(max=observations.shape[1] - 1)]
-        errors, actions = map(list, zip(*motion.pairs, strict=True))
-        raw = corrections[..., actions]
-        raw[:, : len(steps)] += GAIN * ahead[..., errors] / motion.error_of_action
-        before = torch.cat([raw[:, :1], raw[:, :-1]], dim=1)
-        after = torch.cat([raw[:, 1:], raw[:, -1:]], dim=1)
-        smooth = (1 - _NEIGHBOURS) * raw + _NEIGHBOURS / 2 * (before + after)
-        corrections[..., actions] = smooth
-        return {**params, "corrections": corrections.clamp(-1.0, 1.0)}
+        return {
+            **params,
+            "corrections": corrected(self.motion, params["corrections"], observations),
+        }
 
 
 class CorrectingState(PolicyState):

@@ -25,10 +25,12 @@ from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
 from metarobot.policies import Params, repeat_params
+from metarobot.policies.corrections import mean_square_error
 from metarobot.policies.episode_encoder import shift
 from metarobot.policies.latent import (
     CALIBRATED,
     CONSTANT,
+    CORRECTIONS,
     NUMBERS_AT_ONCE,
     UNITS,
     ExploringState,
@@ -52,6 +54,8 @@ NOISY_SHARE, NOISE_LEVELS = 0.25, (0.01, 1.0)
 """Share of the episodes with sensor noise in the fit of the model, and limits of its level."""
 BAND = 0.9
 """Probability that a band holds the true value."""
+FALLING = 0.8
+"""Mean square error of a repeated motion, as a share of that before, up to which it still falls."""
 MARGIN = 10.0
 """Largest error that still fits, as a multiple of a large one on training tasks: beyond them the
 model predicts worse, in a few tasks by this factor."""
@@ -88,6 +92,7 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             "horizon": family.default_horizon,
             "angles": family.distribution.encoded_angles,
             "likelihood_power": options.likelihood_power,
+            "motion": family.repeated_motion,
         }
 
     @property
@@ -106,7 +111,42 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             errors / params["largest_errors"][:, stage],
             outcomes.sizes / params["largest_outcomes"][:, stage],
         )
-        return {**params, **posterior, "misfit": misfit}
+        adapted = {**params, **posterior, "misfit": misfit}
+        return {**adapted, **self._corrections(params, adapted, episodes)}
+
+    def _corrections(self, params: Params, adapted: Params, episodes: Episodes) -> Params:
+        """Return the leaves of corrections, if a motion is repeated, after the episodes.
+
+        After a single episode they have not acted yet, and do where the family explains the robot.
+        Later they act where they have made the errors smaller, and have earned more than the model
+        expects of the task code.
+        """
+        motion, policy = self.policy.motion, self.policy
+        if motion is None:
+            return {}
+        corrections, errors = params["corrections"], params["motion_errors"]
+        for number in range(episodes.num_episodes):
+            shown, mask = episodes.observations[:, number], episodes.mask[:, number]
+            error = mean_square_error(motion, shown, mask)[:, None]
+            is_first = params["num_episodes"] + number == 0.0
+            first, before = (torch.where(is_first, error, errors[:, [at]]) for at in (0, 2))
+            errors = torch.cat([first, before, error], dim=1)
+            corrections = policy.correct(
+                corrections, shown, episodes.actions[:, number], mask > 0.0
+            )
+        candidates, log_weights = adapted["candidates"], adapted["log_prior"][:, None]
+        model = {name: leaf[:1] for name, leaf in policy.network_params(params).items()}
+        codes = policy.mean_task(candidates, log_weights)
+        gains = policy.gains(model, candidates, log_weights, codes)[:, 0]
+        expected = policy.expected_returns(model, candidates, log_weights, codes)[:, 0]
+        fits, earned = (
+            policy.fits(adapted),
+            policy.return_in_units(params, episodes.returns[:, -1:]),
+        )
+        told = fits & (gains > 0.0) & ~(earned > expected)
+        pay = (errors[:, 2:] < errors[:, :1]) & ~told
+        correcting = torch.where(adapted["num_episodes"] > 1.0, pay, fits).to(errors.dtype)
+        return dict(zip(CORRECTIONS, (corrections, correcting, errors), strict=True))
 
     def _posterior(self, params: Params, episodes: Episodes) -> tuple[Params, "_Outcomes"]:
         """Return the posterior, but for the misfit, and the outcomes that it follows from."""
@@ -165,6 +205,12 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         task_codes = policy.mean_task(candidates, log_weights)
         gains, worth = policy.prospects(model, candidates, log_weights, task_codes)
         is_used = (gains[:, 0] > 0.0) & policy.fits(params)[:, 0]
+        corrects, errors_fall = torch.zeros(2, len(is_used), dtype=torch.bool)
+        if policy.motion:
+            corrects = params["correcting"][:, 0] > 0.0
+            _, before, last = params["motion_errors"].unbind(1)
+            errors_fall = (last < FALLING * before) | (params["num_episodes"][:, 0] == 1.0)
+            is_used = is_used & ~corrects
         stages = [_stage(int(number)) for number in params["num_episodes"][:, 0]]
         return Belief(
             codes=candidates,
@@ -175,6 +221,8 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             gain=(gains * params["return_std"])[:, 0],
             worth_of_knowing=(worth * params["return_std"])[:, 0],
             training_returns=torch.cat([params["return_mean"], params["return_std"]], dim=1),
+            corrects=corrects,
+            errors_fall=errors_fall,
         )
 
     @classmethod

@@ -26,7 +26,7 @@ def make_policy(algorithm, env_id=FAMILY, **options):
     for name in params:
         if not name.endswith("_std") and name not in ("points", "misfit", "num_episodes"):
             params[name] = params[name] + 0.1 * torch.randn(params[name].shape, generator=generator)
-    known = {"misfit": 0.5, "num_episodes": 2.0}
+    known = {"misfit": 0.5, "num_episodes": 2.0, "correcting": 1.0}
     params |= {
         name: torch.full_like(params[name], known[name]) for name in known.keys() & params.keys()
     }

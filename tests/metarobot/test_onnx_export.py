@@ -29,6 +29,13 @@ def exported(algorithm):
     return policy, onnx_bytes(policy)
 
 
+@cache
+def exported_corrections():
+    """A policy of latent that repeats a motion with corrections, and its file."""
+    policy = make_policy("latent", "metarobot/Panda-v0")
+    return policy, onnx_bytes(policy)
+
+
 def session_of(content):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -67,12 +74,12 @@ def walk(policy, steps, num_robots):
     return seen, rng.normal(size=(steps, num_robots)), begins
 
 
-def act_both(algorithm, num_robots, num_steps):
+def act_both(pair, num_robots, num_steps):
     """Return the largest difference through episodes; every seventh reward is not measured.
 
     Rewards are told as episodes begin, too.
     """
-    policy, content = exported(algorithm)
+    policy, content = pair
     policy.forget()
     seen, rewards, begins = walk(policy, num_steps, num_robots)
     robots, worst = Robots(session_of(content), num_robots), 0.0
@@ -90,7 +97,16 @@ def act_both(algorithm, num_robots, num_steps):
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_it_acts_as_the_policy_does_through_episodes(algorithm):
     num_robots = 3 if algorithm in REMEMBERING else 50
-    assert act_both(algorithm, num_robots, OBSERVATIONS // num_robots) < TOLERANCE
+    pair = exported(algorithm)
+    assert act_both(pair, num_robots, OBSERVATIONS // num_robots) < TOLERANCE
+
+
+def test_it_repeats_a_motion_as_the_policy_does():
+    policy, content = exported_corrections()
+    assert act_both((policy, content), 2, OBSERVATIONS // 2) < TOLERANCE
+    robots = Robots(session_of(content))
+    first = robots.act(np.zeros((1, 15)), np.nan, 1.0)
+    np.testing.assert_allclose(first[0], policy.params["corrections"][0], atol=1e-6)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
