@@ -158,7 +158,7 @@ class TaskModel(nn.Module):
     # Learning.
 
     def losses(self, params: Params, steps: Transitions, codes: Tensor) -> Tensor:
-        """Return the loss of the model on the outcomes of every task's episodes, (N,).
+        """Return the loss of the model on the outcomes of N sets of M episodes, (N,).
 
         The negative log-likelihood, that of each outcome times the standard deviation predicted:
         without this factor, outcomes that are hard to predict would be learned last.
@@ -166,12 +166,12 @@ class TaskModel(nn.Module):
         Args:
             params: Each leaf (N, ...).
             steps: Episodes.
-            codes: The tasks, (N, C).
+            codes: The task of each, (N, M, C).
 
         Source: Seitzer et al. 2022, arXiv:2203.09168.
         """
         read = self.read_episodes(params, steps)
-        error = codes[:, None, None] - steps.task_codes
+        error = codes[:, :, None] - steps.task_codes
         made = torch.einsum("nmtjc,nmtc->nmtj", read[..., :-1], error) + read[..., -1]
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=-1)
         rest = linear(params, "head", torch.relu(hidden).flatten(1, 2)).view_as(direct)
@@ -182,8 +182,11 @@ class TaskModel(nn.Module):
     def return_losses(
         self, params: Params, task_codes: Tensor, codes: Tensor, returns: Tensor
     ) -> Tensor:
-        """Return the loss (N,) on returns (N, M) of episodes with task codes (N, M, C)."""
-        mean, variance = self.returns(params, task_codes, codes[:, None].expand_as(task_codes))
+        """Return the loss (N,) on returns (N, M) of episodes.
+
+        Their task codes and tasks are (N, M, C).
+        """
+        mean, variance = self.returns(params, task_codes, codes)
         return _surprise(returns, mean, variance).mean(1)
 
     def returns(self, params: Params, task_codes: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ not depend on the machine's speed:
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
 
-Other options measure something else: ``--scaling`` a meta-iteration on one and on more processes,
-``--acting`` acting on one observation, by each kind of policy, and ``--update`` the growth of a
-meta-update's time and memory with its size.
+Other options measure something else: ``--latent`` a training of `latent` and its adaptation,
+``--scaling`` a meta-iteration on one and on more processes, ``--acting`` acting on one observation
+by each kind of policy, and ``--update`` how time and memory of a meta-update grow with its size.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
 from metarobot.training.run_folder import load_curve
-from metarobot.training.trainer import MetaTrainer, num_simulations
+from metarobot.training.trainer import COLLECTING, MetaTrainer, num_simulations
 
 Row = dict[str, Any]
 Bars = dict[str, tuple[str, float]]
@@ -189,6 +189,88 @@ class FamilyBenchmark:
             if not np.array_equal(end, env.batch.state):
                 raise RuntimeError("the replay left the trajectories of the rollout")
         return sum(rollouts), sum(physics)
+
+
+# A training of latent, and an adaptation.
+
+LATENT_STEPS, ADAPTED, EPISODES = 300_000, 20, 5
+"""Control steps of a training; tasks that it adapts to then, and episodes on each."""
+LATENT_BARS: Bars = {"training_over_physics": ("<=", 1.8)}
+
+
+def measure_latent(command: BenchmarkCommand) -> list[Row]:
+    """Train `latent` on every family, and adapt it, in this process.
+
+    Returns:
+        One row for each family: seconds of the whole training, of its fit of the model, and of an
+        adaptation (episodes and learning from them), over those of the bare physics of each.
+    """
+    threads = choose_num_threads(command.threads)
+    torch.set_num_threads(threads)
+    steps = 3_000 if command.quick else LATENT_STEPS
+    rows: list[Row] = []
+    for family in command.families:
+        run = replace(PRESETS[family], total_steps=steps, num_threads=threads)
+        if command.quick:
+            run = replace(run, num_tasks=4, episodes_per_task=4)
+        config = configure(run, "latent")
+        rows.append({"family": config.env_id, **_measure_latent(config, threads)})
+    return rows
+
+
+def _measure_latent(config: TrainConfig, threads: int) -> Row:
+    """Return the ratios of one family, and the rates that they are made of."""
+    env = make_env(config.env_id, num_simulations(config), num_threads=threads)
+    trainer, recorder, physics_s, replayed_s = MetaTrainer(config, env), Recorder(env), 0.0, 0.0
+
+    def replay() -> None:
+        nonlocal physics_s, replayed_s
+        began = time.perf_counter()
+        physics_s += sum(recorder.replay(take) for take in recorder.pop())
+        replayed_s += time.perf_counter() - began
+
+    started = time.perf_counter()
+    while not trainer.finished:
+        trainer.step()
+        replay()
+    fit_began = list[float]()
+
+    def watch(share: float) -> None:
+        if share > COLLECTING and not fit_began:
+            fit_began.append(time.perf_counter())
+
+    trainer.finish(watch)
+    fitted = time.perf_counter()
+    replay()
+    training_s = time.perf_counter() - started - replayed_s
+    adapting_s, adapting_physics_s = _measure_adaptation(trainer, threads)
+    return {
+        "training_over_physics": training_s / physics_s,
+        "fit_over_physics": (fitted - fit_began[0]) / physics_s,
+        "adapting_over_physics": adapting_s / adapting_physics_s,
+        "training_steps_per_s": trainer.total_steps / training_s,
+        "adapted_tasks_per_s": ADAPTED / adapting_s,
+        "threads": threads,
+    }
+
+
+def _measure_adaptation(trainer: MetaTrainer, threads: int) -> tuple[float, float]:
+    """Adapt to some tasks: seconds in total, and of bare physics."""
+    config, algorithm = trainer.config, trainer.algorithm
+    with closing(make_env(config.env_id, ADAPTED, num_threads=threads)) as env:
+        recorder = Recorder(env)
+        env.set_tasks(env.distribution.sample(np.random.default_rng(0), ADAPTED))
+        shape = (EPISODES, env.horizon, env.start_size, len(env.action_elements))
+        draws = draw_episodes(
+            config.seed, 0, Phase.EVALUATION, tasks=range(ADAPTED), episode_shape=shape
+        )
+        params = repeat_params(trainer.params, ADAPTED)
+        explorer = algorithm.exploring_policy
+        started = time.perf_counter()
+        episodes = collect(env, explorer, params, noise=draws.noise, start=draws.start)
+        algorithm.adapt(params, episodes, algorithm.adaptation_advantages(params, episodes))
+        seconds = time.perf_counter() - started
+        return seconds, sum(recorder.replay(take) for take in recorder.pop())
 
 
 # Acting on one observation, on one thread.
@@ -352,6 +434,8 @@ class BenchmarkCommand:
     """Only check that it works: tiny sizes with meaningless numbers."""
     check: bool = False
     """Exit with 1 if a bar is missed."""
+    latent: Path | None = None
+    """Measure a training of `latent` instead, and write the rows to this file."""
     scaling: Path | None = None
     """Measure several processes instead, of one thread each, and write the rows to this file."""
     processes: tuple[int, ...] = (1, 2)
@@ -434,6 +518,7 @@ def main(command: BenchmarkCommand) -> int:
     """Run the benchmark; return 0, or 1 if --check finds a missed bar."""
     silence_mujoco()
     measurements = [
+        (command.latent, measure_latent, LATENT_BARS),
         (command.acting, measure_acting, {"p99_us": ("<=", MOST_P99_US)}),
         (command.scaling, measure_scaling, {}),
         (command.update, measure_updates, UPDATE_BARS),

@@ -58,6 +58,17 @@ def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
     assert "metarobot/Grip-v0" in capsys.readouterr().out
 
 
+def test_benchmark_measures_a_training_of_latent(tmp_path):
+    out = tmp_path / "latent.json"
+    words = ["--quick", "--threads", "1", "--latent", str(out), "--families", "panda"]
+    assert benchmark.main(words) == 0
+    (r,) = json.loads(out.read_text())
+    assert r["family"] == "metarobot/Panda-v0"
+    assert r["training_over_physics"] > max(1.0, r["fit_over_physics"]) > 0.0
+    assert r["adapting_over_physics"] > 1.0
+    assert r["adapted_tasks_per_s"] > 0.0
+
+
 def test_bars():
     assert benchmark.missed_bars([row(0.80, 0.35)]) == []
     (line,) = benchmark.missed_bars([row(0.79, 0.35)])

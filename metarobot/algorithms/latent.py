@@ -21,9 +21,8 @@ from metarobot.algorithms.base import (
 from metarobot.algorithms.options import LatentOptions
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskDistribution, find_family
-from metarobot.learning.adam import AdamState, descend, loss_rows
-from metarobot.learning.distributed import Workers, mean_over_tasks
-from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
+from metarobot.learning.distributed import Workers
+from metarobot.learning.meta_update import MetaBatch, UpdateReport
 from metarobot.policies import Params, repeat_params
 from metarobot.policies.corrections import mean_square_error
 from metarobot.policies.episode_encoder import shift
@@ -295,9 +294,10 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
         """Fit the model to the outcomes of the policy, which is fixed now."""
-        params = {**params, **find_units(self.policy, batches, self.workers)}
+        blocks = [_Block.of(batch, self.workers) for batch in batches]
+        params = {**params, **find_units(self.policy, blocks)}
         generator = torch_generator(self.config.seed, 0, Phase.FINISH)
-        return fit_model(self.policy, params, batches, self.options, generator, self.workers, watch)
+        return fit_model(self.policy, params, blocks, self.options, generator, watch)
 
 
 class _Outcomes(NamedTuple):
@@ -483,11 +483,7 @@ def transitions(
 
 
 def noisy(
-    policy: LatentPolicy,
-    params: Params,
-    episodes: Episodes,
-    generator: torch.Generator,
-    workers: Workers,
+    policy: LatentPolicy, params: Params, episodes: Episodes, generator: torch.Generator
 ) -> Episodes:
     """Return episodes, a share `NOISY_SHARE` of them with white noise in their observations.
 
@@ -498,20 +494,17 @@ def noisy(
         policy: Scales the observations.
         params: The units of outcomes, each leaf (1, D).
         episodes: (N, E, T).
-        generator: Source of the noise, which draws that of all tasks in every process.
-        workers: The processes that share the tasks.
+        generator: Source of the noise.
     """
     N, E, _, O = episodes.observations.shape  # noqa: E741
-    own = slice(workers.rank * N, (workers.rank + 1) * N)
-    every = workers.count * N
     spread = params["outcome_std"][0, 1:] * policy.observation_half_range
     low, high = (math.log(level) for level in NOISE_LEVELS)
-    levels = torch.exp(low + (high - low) * torch.rand(every, E, O, generator=generator))
-    is_noisy = torch.rand(every, E, 1, generator=generator) < NOISY_SHARE
-    std = torch.where(is_noisy, levels * spread, 0.0)[own]
+    levels = torch.exp(low + (high - low) * torch.rand(N, E, O, generator=generator))
+    is_noisy = torch.rand(N, E, 1, generator=generator) < NOISY_SHARE
+    std = torch.where(is_noisy, levels * spread, 0.0)
 
     def disturbed(block: Tensor, std: Tensor) -> Tensor:
-        return block + std * torch.randn(every, *block.shape[1:], generator=generator)[own]
+        return block + std * torch.randn(block.shape, generator=generator)
 
     return replace(
         episodes,
@@ -520,143 +513,153 @@ def noisy(
     )
 
 
-def find_units(policy: LatentPolicy, batches: Sequence[MetaBatch], workers: Workers) -> Params:
+class _Block(NamedTuple):
+    """Episodes of one meta-batch for the model, of the tasks of all processes.
+
+    Each process fits the model to all of them, so that the number of processes changes nothing.
+    """
+
+    episodes: Episodes
+    """(N, E, T)."""
+    task_codes: Tensor
+    """Task codes of the policy, (N, E, C); the first one is that of the task."""
+
+    @classmethod
+    def of(cls, batch: MetaBatch, workers: Workers) -> "_Block":
+        """Gather a meta-batch; tasks with numbers that are not finite are left out."""
+        episodes = batch.post_episodes.of_each(workers.gather)
+        numbers = episodes.observations.sum((2, 3)) + episodes.actions.sum((2, 3))
+        finite = (numbers + episodes.returns).isfinite().all(1)
+        return cls(episodes.rows(finite), workers.gather(task_codes_of(batch))[finite])
+
+
+def find_units(policy: LatentPolicy, blocks: Sequence[_Block]) -> Params:
     """Return the units of outcomes and returns: mean and standard deviation over all tasks."""
-    size = policy.model.outcome_size
-    rows = torch.cat([workers.gather(_sums(policy, batch)) for batch in batches])
-    means = mean_over_tasks(_finite(rows)).reshape(3, size + 1)
-    count, total, squares = torch.from_numpy(means)
+    sums = torch.stack([_sums(policy, block) for block in blocks]).sum(0)
+    count, total, squares = sums  # (D + 1,) each
     mean = total / count.clamp(min=1e-12)
     std = (squares / count.clamp(min=1e-12) - mean.square()).clamp(min=0.0).sqrt()
-    found = [mean[:size], std[:size], mean[size:], std[size:]]
+    found = [mean[:-1], std[:-1], mean[-1:], std[-1:]]
     return {name: unit.float() for name, unit in zip(UNITS, found, strict=True)}
 
 
-def _sums(policy: LatentPolicy, batch: MetaBatch) -> Tensor:
-    """Return count, sum and sum of squares of each outcome and return of a task, (N, 3 (D + 1))."""
+def _sums(policy: LatentPolicy, block: _Block) -> Tensor:
+    """Return count, sum and sum of squares of each outcome, and of the return, (3, D + 1)."""
     size = policy.model.outcome_size
     plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
-    shown = transitions(policy, plain, batch.post_episodes, task_codes_of(batch))
+    shown = transitions(policy, plain, block.episodes, block.task_codes)
     counts, outcomes = shown.counts.double(), shown.outcomes.double()
-    returns = batch.post_episodes.returns.double()[..., None, None]
-    pairs = (outcomes, counts), (returns, torch.ones_like(returns))
-    sums = [
-        torch.stack([each.sum((1, 2)) for each in (n, values * n, values.square() * n)], dim=1)
-        for values, n in pairs
-    ]
-    return torch.cat(sums, dim=2).flatten(1)
-
-
-def _finite(rows: Tensor) -> Tensor:
-    """Return the rows of tasks with finite numbers only; all rows if there is no such task."""
-    finite = rows.isfinite().all(1)
-    return rows[finite] if finite.any() else rows
+    returns = block.episodes.returns.double()
+    columns = [counts, outcomes * counts, outcomes.square() * counts]
+    of_returns = [torch.ones_like(returns), returns, returns.square()]
+    return torch.cat(
+        [
+            torch.stack([each.sum((0, 1, 2)) for each in columns]),
+            torch.stack([each.sum() for each in of_returns])[:, None],
+        ],
+        dim=1,
+    )
 
 
 class _Data(NamedTuple):
-    """Data of B meta-batches for the model; without B, of one of its steps of Adam."""
+    """R episodes for the model, or those of one of its steps of Adam."""
 
     steps: Transitions
-    """(B, N, E, T, .) each."""
+    """(R, T, .) each."""
     task_codes: Tensor
-    """Task codes of the policy, (B, N, E, C)."""
+    """Task codes of the policy, (R, C)."""
     codes: Tensor
-    """The tasks, (B, N, C)."""
+    """The tasks, (R, C)."""
     returns: Tensor
-    """In their unit, (B, N, E)."""
+    """In their unit, (R,)."""
 
     @classmethod
     def of(
         cls,
         policy: LatentPolicy,
         params: Params,
-        batches: Sequence[MetaBatch],
+        blocks: Sequence[_Block],
         generator: torch.Generator,
-        workers: Workers,
     ) -> "_Data":
-        """Read meta-batches in the units of the parameters, some episodes with sensor noise."""
+        """Read episodes in the units of the parameters, some of them with sensor noise."""
         units = {name: params[name][None] for name in UNITS}
-        task_codes = [task_codes_of(batch) for batch in batches]
         shown = [
             transitions(
                 policy,
                 units,
-                noisy(policy, units, batch.post_episodes, generator, workers),
-                anchors(codes),
+                noisy(policy, units, block.episodes, generator),
+                anchors(block.task_codes),
             )
-            for batch, codes in zip(batches, task_codes, strict=True)
+            for block in blocks
         ]
-        returns = [policy.return_in_units(units, batch.post_episodes.returns) for batch in batches]
+        task_codes = [block.task_codes for block in blocks]
+        codes = [each[:, :1].expand(each.shape) for each in task_codes]
+        returns = [policy.return_in_units(units, block.episodes.returns) for block in blocks]
+
+        def in_a_row(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([part.flatten(0, 1) for part in parts])
+
         return cls(
-            steps=Transitions(*(torch.stack(parts) for parts in zip(*shown, strict=True))),
-            task_codes=torch.stack(task_codes),
-            codes=torch.stack(task_codes)[:, :, 0],
-            returns=torch.stack(returns),
+            Transitions(*map(in_a_row, zip(*shown, strict=True))),
+            *map(in_a_row, (task_codes, codes, returns)),
         )
 
-    def drawn(self, batches: Tensor, episodes: Tensor) -> "_Data":
-        """Return some episodes (e,) of each task, from the meta-batch drawn for it, (N,)."""
-        tasks = batches[:, None], torch.arange(len(batches))[:, None]
+    def rows(self, chosen: Tensor) -> "_Data":
+        """Return some episodes, as the only set of them."""
+        steps, *others = self
         return _Data(
-            steps=Transitions(*(block[(*tasks, episodes)] for block in self.steps)),
-            task_codes=self.task_codes[(*tasks, episodes)],
-            codes=self.codes[tasks][:, 0],
-            returns=self.returns[(*tasks, episodes)],
+            Transitions(*(block[chosen][None] for block in steps)),
+            *(block[chosen][None] for block in others),
         )
 
 
 def fit_model(
     policy: LatentPolicy,
     params: Params,
-    batches: Sequence[MetaBatch],
+    blocks: Sequence[_Block],
     options: LatentOptions,
     generator: torch.Generator,
-    workers: Workers,
     watch: Callable[[float], None],
 ) -> Params:
-    """Fit the model to B meta-batches; the parameters are in their own shapes, with the units.
+    """Fit the model to episodes; the parameters are in their own shapes, with the units.
 
-    A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
-    the second one of any, and so on, and some episodes of each.  Tasks with numbers that are not
-    finite are left out.  The generator draws the same tasks and episodes in all processes.
+    An epoch of Adam goes through all episodes in a drawn order.
 
     Raises:
-        ValueError: The numbers of all tasks of a step are not finite.
+        ValueError: No task has finite numbers, or the fit diverges.
     """
-    data = _Data.of(policy, params, batches, generator, workers)
-    num_batches, num_held, num_episodes = data.returns.shape
-    num_steps = options.model_epochs * num_batches * -(-num_episodes // options.model_batch)
+    data = _Data.of(policy, params, blocks, generator)
+    num_rows = len(data.returns)
+    if num_rows == 0:
+        raise ValueError("the model of latent cannot be fitted: the numbers of no task are finite")
+    size = options.model_batch * max(len(block.task_codes) for block in blocks)
+    model = {
+        name: leaf[None].clone().requires_grad_()
+        for name, leaf in policy.network_params(params).items()
+    }
+    optimiser = torch.optim.Adam(model.values(), lr=options.model_lr)
+    num_steps = options.model_epochs * -(-num_rows // size)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=num_steps)
+    for epoch in range(options.model_epochs):
+        order = torch.randperm(num_rows, generator=generator)
+        for rows in order.split(size):
+            watch(schedule.last_epoch / num_steps)
+            loss = _model_loss(policy, model, data.rows(rows))
+            if not bool(loss.isfinite()):
+                raise ValueError(
+                    f"the model of latent cannot be fitted: its loss is {loss.item()} in epoch "
+                    f"{epoch + 1}; lower model_lr"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    fitted = {name: leaf.detach()[0] for name, leaf in model.items()}
+    return policy.with_network(params, fitted)
 
-    def gradients(model: Params, step: int) -> Tensor:
-        watch(step / num_steps)
-        drawn = torch.randint(num_batches, (workers.count * num_held,), generator=generator)
-        episodes = torch.randperm(num_episodes, generator=generator)[: options.model_batch]
-        held = drawn[workers.rank * num_held :][:num_held]
-        return _finite(workers.gather(_model_rows(policy, model, data.drawn(held, episodes))))
 
-    def rate(moments: AdamState) -> float:
-        return options.model_lr * (1.0 - float(moments.num_steps) / num_steps)
-
-    model = policy.network_params(params)
-    found = descend(gradients, model, AdamState.fresh(model), num_steps, rate)
-    if found is None:
-        raise ValueError(
-            "the model of latent cannot be fitted: the numbers of all tasks are not finite; lower "
-            "model_lr"
-        )
-    return policy.with_network(params, found.params)
-
-
-def _model_rows(policy: LatentPolicy, model: Params, data: _Data) -> Tensor:
-    """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
-    rows, (steps, task_codes, codes, returns) = [], data
-    for tasks in chunks_of_steps(steps.counts[..., 0]):
-        part = Transitions(*(block[tasks] for block in steps))
-        of_returns = task_codes[tasks], codes[tasks], returns[tasks]
-
-        def losses(theta: Params, part: Transitions = part, of_returns: Any = of_returns) -> Tensor:
-            expected = policy.model.return_losses(theta, *of_returns)
-            return policy.model.losses(theta, part, of_returns[1]) + expected
-
-        rows.append(loss_rows(losses, model, len(codes[tasks])))
-    return torch.cat(rows)
+def _model_loss(policy: LatentPolicy, model: Params, data: _Data) -> Tensor:
+    """Return the loss on episodes, by the outcomes of their steps and by their returns."""
+    steps, task_codes, codes, returns = data
+    of_steps = policy.model.losses(model, steps, codes)
+    return (of_steps + policy.model.return_losses(model, task_codes, codes, returns)).sum()

@@ -97,24 +97,25 @@ class Episodes:
         """Weights (N, E, T) that make a sum over one task's steps a mean over those that count."""
         return self.mask / self.mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
 
-    def _of_each(self, part: Callable[[Tensor], Tensor]) -> Self:
+    def of_each(self, part: Callable[[Tensor], Tensor]) -> Self:
+        """Return episodes made of a part of each tensor."""
         return replace(self, **{each.name: part(getattr(self, each.name)) for each in fields(self)})
 
-    def rows(self, tasks: Sequence[int] | slice) -> Self:
+    def rows(self, tasks: Sequence[int] | slice | Tensor) -> Self:
         """Return the episodes of some tasks; views if they are a slice."""
-        return self._of_each(lambda block: block[tasks])
+        return self.of_each(lambda block: block[tasks])
 
     def first(self, num_episodes: int) -> Self:
         """Return the first episodes of every task, as views."""
-        return self._of_each(lambda block: block[:, :num_episodes])
+        return self.of_each(lambda block: block[:, :num_episodes])
 
     def last(self, num_episodes: int) -> Self:
         """Return the last episodes of every task, as views."""
-        return self._of_each(lambda block: block[:, -num_episodes:])
+        return self.of_each(lambda block: block[:, -num_episodes:])
 
     def each_alone(self) -> Self:
         """Return every episode as the only one of a task of its own, (N E, 1, T), as views."""
-        return self._of_each(lambda block: block.flatten(0, 1)[:, None])
+        return self.of_each(lambda block: block.flatten(0, 1)[:, None])
 
     def pad(self, horizon: int) -> Self:
         """Return the episodes with T = horizon steps; added steps do not count."""

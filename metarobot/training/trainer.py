@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metarobot.envs.tasks import Tasks
 
 
-_COLLECTING = 0.25
+COLLECTING = 0.25
 """Approximate share of collecting in the time of `finish`; learning takes the rest."""
 
 
@@ -192,9 +192,9 @@ class MetaTrainer:
             self.iteration += 1
             self.total_steps += self._num_steps(batch)
             spent = (self.total_steps - first) / max(budget - first, 1)
-            progress(_COLLECTING * min(1.0, spent))
+            progress(COLLECTING * min(1.0, spent))
         self.params = algorithm.finish(
-            self.params, batches, lambda share: progress(_COLLECTING + (1.0 - _COLLECTING) * share)
+            self.params, batches, lambda share: progress(COLLECTING + (1.0 - COLLECTING) * share)
         )
 
     def calibrate(self, env: TaskVectorEnv) -> None:

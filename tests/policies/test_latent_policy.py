@@ -169,7 +169,7 @@ def test_the_gradient_of_the_loss_agrees_with_finite_differences():
 
     blocks = [normal(1, M, T, size) for size in (inputs, C, D)]
     steps = Transitions(*blocks, counts=(normal(1, M, T, D) < 0.8).double())
-    codes = normal(1, C)
+    codes = normal(1, M, C)
 
     def loss(**leaves):
         return model.losses({**params, **leaves}, steps, codes).sum()

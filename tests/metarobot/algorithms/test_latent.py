@@ -139,10 +139,14 @@ def test_a_task_whose_numbers_are_not_finite_is_left_out_of_the_fit(monkeypatch)
     after = fit(params, batches, watch)
     assert all(leaf.isfinite().all() for leaf in after.values())
     assert not torch.equal(after["model.head.weight"], before["model.head.weight"])
+    with monkeypatch.context() as patch:
+        lost = torch.tensor([torch.nan])
+        patch.setattr(twin.policy.model, "return_losses", lambda *args: lost)
+        with pytest.raises(ValueError, match=r"its loss is nan in epoch 1; lower model_lr$"):
+            fit(params, batches, watch)
     for batch in batches:
         batch.post_episodes.rewards[:] = torch.nan
-        batch.post_episodes.observations[:] = torch.nan
-    with pytest.raises(ValueError, match=r"cannot be fitted: .* lower model_lr"):
+    with pytest.raises(ValueError, match=r"cannot be fitted: the numbers of no task are finite"):
         fit(params, batches, watch)
 
 
