@@ -70,6 +70,11 @@ COMPARISONS = {
         "--algorithms latent maml domain_randomisation recurrent_randomisation oracle "
         "--untrained random strategy_search --seeds 0 1 2 --heat-map",
     ),
+    "motion": Comparison(
+        ("panda",),
+        "--algorithms latent domain_randomisation oracle --untrained random strategy_search "
+        "--seeds 0 1 2 --heat-map --num-blocks 0",
+    ),
     "headroom": Comparison(
         ("reach-feed-forward", "half-cheetah-direction", "half-cheetah-velocity"),
         "--algorithms maml domain_randomisation oracle --untrained random --heat-map "

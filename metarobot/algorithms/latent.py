@@ -22,7 +22,7 @@ from metarobot.algorithms.options import LatentOptions
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.learning.distributed import Workers
-from metarobot.learning.meta_update import MetaBatch, UpdateReport
+from metarobot.learning.meta_update import MetaBatch
 from metarobot.policies import Params, repeat_params
 from metarobot.policies.corrections import mean_square_error
 from metarobot.policies.episode_encoder import shift
@@ -279,12 +279,9 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             task_codes[:, careful] = torch.nan
         return task_codes
 
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step; the careful policy is that of the end of its share."""
-        params, report = super().update(params, batch)
-        if self.is_careful(batch.spent):
-            params = self.policy.with_careful(params)
-        return params, report
+    def end_careful(self, params: Params) -> Params:
+        """Return the parameters with which the policy begins to be told; it keeps what it was."""
+        return super().end_careful(self.policy.with_careful(params))
 
     def begin_finish(self, params: Params) -> Params:
         """Limit the action noise, in the fit of the model and in exploration."""

@@ -182,7 +182,7 @@ def test_the_policy_begins_without_the_task_and_keeps_what_it_was():
         trainer.step()
         assert not torch.equal(before["layers.0.weight"], trainer.params["layers.0.weight"])
         assert torch.equal(means(trainer.params, one), means(trainer.params, other))
-        torch.testing.assert_close(means(trainer.params, one), means(trainer.params, none))
+    torch.testing.assert_close(means(trainer.params, one), means(trainer.params, none))
     careful = means(trainer.params, none)
     while not trainer.finished:
         trainer.step()
