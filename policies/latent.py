@@ -579,6 +579,9 @@ class ExploringState(LatentState):
             # Of steps, rewards, and squared distances of actions from means, in units of noise.
             self._sums = log_weights.new_zeros(3, *shape)
             self._is_careful = torch.ones_like(begins)
+        if bool((number > 0).all()):
+            self._is_careful = torch.zeros_like(self._is_careful)
+            return self._candidate, self._is_careful
         is_first = (number == 0)[..., None]
         task_codes, is_careful = super()._choose(log_weights, begins)
         is_careful = is_careful & is_first

@@ -72,8 +72,8 @@ COMPARISONS = {
     ),
     "motion": Comparison(
         ("panda",),
-        "--algorithms latent domain_randomisation oracle --untrained random strategy_search "
-        "--seeds 0 1 2 --heat-map --num-blocks 0",
+        "--algorithms latent domain_randomisation oracle --untrained random "
+        "--seeds 0 1 2 --adaptation-episodes 1 2 5 20 --num-blocks 0",
     ),
     "headroom": Comparison(
         ("reach-feed-forward", "half-cheetah-direction", "half-cheetah-velocity"),

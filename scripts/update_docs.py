@@ -160,8 +160,8 @@ def headline() -> Rows:
     ]
 
 
-def by_episodes(folder: str) -> Rows:
-    """Return success by adaptation episodes, with the captured headroom and the harmed share."""
+def by_episodes(folder: str, figure: str = "success") -> Rows:
+    """Return a figure by adaptation episodes, with the captured headroom and the harmed share."""
     evaluation, rows = measured(folder), []
     has_belief = any(row.coverage for row in evaluation.rows)
     for split, policy in product(evaluation.splits, evaluation.policies):
@@ -169,7 +169,7 @@ def by_episodes(folder: str) -> Rows:
         few, one = after[FEW_EPISODES], after[1]
         rows.append(
             {"split": split, "algorithm": algorithm_title(policy.algorithm)}
-            | {str(number): row and row.success for number, row in after.items()}
+            | {str(number): row and getattr(row, figure) for number, row in after.items()}
             | {f"captured after {FEW_EPISODES}": few and few.captured}
             | {"worse after 1": one and one.worse}
             | {f"worse after {FEW_EPISODES}": few and few.worse}
@@ -420,6 +420,7 @@ TABLES: dict[str, Callable[[], Rows | str]] = {
 """The rows of every table, or the table itself, by its name."""
 TABLES |= {f"life {figure}": partial(life_table, figure) for figure in ("mae", "rmse", "coverage")}
 TABLES |= {f"{preset} learners": partial(by_episodes, preset) for preset in ARM_FAMILIES}
+TABLES["panda learners"] = partial(by_episodes, "panda", "return_mean")
 for _preset in OTHER_FAMILIES:
     TABLES[f"{_preset} blocks"] = partial(by_blocks, _preset)
     TABLES[f"{_preset} training"] = partial(

@@ -117,8 +117,8 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         """Return the leaves of corrections, if a motion is repeated, after the episodes.
 
         After a single episode they have not acted yet, and do where the family explains the robot.
-        Later they act where they have made the errors smaller, and have earned more than the model
-        expects of the task code.
+        Later they act where they have made the errors clearly smaller, and have earned more than
+        the model expects of the task code.
         """
         motion, policy = self.policy.motion, self.policy
         if motion is None:
@@ -143,7 +143,7 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             policy.return_in_units(params, episodes.returns[:, -1:]),
         )
         told = fits & (gains > 0.0) & ~(earned > expected)
-        pay = (errors[:, 2:] < errors[:, :1]) & ~told
+        pay = (errors[:, 2:] < FALLING * errors[:, :1]) & ~told
         correcting = torch.where(adapted["num_episodes"] > 1.0, pay, fits).to(errors.dtype)
         return dict(zip(CORRECTIONS, (corrections, correcting, errors), strict=True))
 
