@@ -15,7 +15,7 @@ from metarobot.io import read_json
 from metarobot.training.load import find_run, load_run
 from metarobot.training.run_folder import EVALUATION_FILE, FOLDER, RunError, pretrained_names
 
-MOST_BYTES = 2_500_000
+MOST_BYTES = 3_000_000
 
 
 @pytest.mark.parametrize("name", pretrained_names())
