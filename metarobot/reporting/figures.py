@@ -232,6 +232,8 @@ def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], heigh
 
 _LABELLED = (1, 5, 20)
 """Adaptation episodes after which the fraction captured is written beside the point."""
+_LEAST_CAPTURED, _MOST_CAPTURED = -2.0, 2.0
+"""Fractions that are written: beyond them the headroom is no scale for the policy."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +321,7 @@ def write_captured(axes: Axes, curve: Sequence[Row], blocks: Sequence[Row], colo
         labelled.append((last, True))
     for point, is_above in labelled:
         share = point.captured
-        if share is None:
+        if share is None or not _LEAST_CAPTURED < share.value < _MOST_CAPTURED:
             continue
         axes.annotate(
             percent(share.value),
