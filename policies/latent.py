@@ -282,12 +282,12 @@ class LatentPolicy(ConditionedMLP):
             log_weights: (N, M, K).
             task_codes: (N, M, C).
         """
-        nothing = task_codes.new_tensor(torch.nan).expand(task_codes.shape)
+        tasks = _likely(candidates, log_weights)
         told, careful = (
-            self.expected_returns(params, candidates, log_weights, codes)
-            for codes in (task_codes, nothing)
+            self._expected(params, codes, tasks)
+            for codes in (task_codes[..., None, :], tasks.new_tensor(torch.nan))
         )
-        return told - careful
+        return (told - careful).mean(-1, keepdim=True)
 
     def expected_returns(
         self, params: Params, candidates: Tensor, log_weights: Tensor, task_codes: Tensor
@@ -340,7 +340,11 @@ def flattened(log_weights: Tensor) -> Tensor:
 def _drawn(candidates: Tensor, log_weights: Tensor, places: Tensor) -> Tensor:
     """Return the candidates (N, K, C) at quantiles (N, M, Q) of their weights: (N, M, Q, C)."""
     up_to = log_weights.softmax(-1).cumsum(-1)
-    index = (up_to[..., None, :] < places[..., None]).sum(-1).clamp(max=up_to.shape[-1] - 1)
+    if torch.compiler.is_exporting():  # ONNX has no searchsorted, and one robot needs little memory
+        index = (up_to[..., None, :] < places[..., None]).sum(-1)
+    else:
+        index = torch.searchsorted(up_to, places.contiguous())
+    index = index.clamp(max=up_to.shape[-1] - 1)
     drawn = candidates.gather(1, index.flatten(1)[..., None].expand(-1, -1, candidates.shape[-1]))
     return drawn.unflatten(1, index.shape[1:])
 

@@ -282,6 +282,20 @@ class Algorithm(ABC, Generic[PolicyT]):
         del episodes, advantages
         return params
 
+    def adapt_to_first(
+        self, params: Params, episodes: Episodes, numbers: Sequence[int]
+    ) -> dict[int, Params]:
+        """Return the parameters adapted to the first episodes of a block, by their number.
+
+        Args:
+            params: As of `adapt`.
+            episodes: As of `adapt`.
+            numbers: Numbers of episodes, from 1 to E.
+        """
+        return {
+            number: adapt_once(self, params, episodes.first(number)).params for number in numbers
+        }
+
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return the changes by adaptation as a row for every task, (N, F), of leaves (N, ...)."""
         changes = [

@@ -103,7 +103,22 @@ class Latent(TaskCodeLearner[LatentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Weight the tasks by the outcomes of the episodes, in sequence."""
         del advantages
-        posterior, outcomes = self._posterior(params, episodes)
+        return self._adapted(params, episodes, self._read(params, episodes))
+
+    @torch.no_grad()
+    def adapt_to_first(
+        self, params: Params, episodes: Episodes, numbers: Sequence[int]
+    ) -> dict[int, Params]:
+        """Adapt to the first episodes of a block, which are read once for all numbers."""
+        outcomes = self._read(params, episodes.first(max(numbers)))
+        return {
+            number: self._adapted(params, episodes.first(number), outcomes.first(number))
+            for number in numbers
+        }
+
+    def _adapted(self, params: Params, episodes: Episodes, outcomes: "_Outcomes") -> Params:
+        """Return the parameters after the episodes (N, E, T) with these outcomes."""
+        posterior = self._posterior(params, outcomes)
         stage = _stage(episodes.num_episodes)
         errors = outcomes.errors(self.policy, params, posterior)
         misfit = torch.maximum(
@@ -147,21 +162,23 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         correcting = torch.where(adapted["num_episodes"] > 1.0, pay, fits).to(errors.dtype)
         return dict(zip(CORRECTIONS, (corrections, correcting, errors), strict=True))
 
-    def _posterior(self, params: Params, episodes: Episodes) -> tuple[Params, "_Outcomes"]:
-        """Return the posterior, but for the misfit, and the outcomes that it follows from."""
+    def _read(self, params: Params, episodes: Episodes) -> "_Outcomes":
+        """Read episodes (N, E, T) as the exploring policy does."""
         state = ExploringState(self.exploring_policy, params)
         replay(state, episodes)
         state.known()
-        outcomes = _Outcomes.of(self.policy, params, episodes, state)
-        rows = [self._refined(params, outcomes, task) for task in range(episodes.num_tasks)]
+        return _Outcomes.of(self.policy, params, episodes, state)
+
+    def _posterior(self, params: Params, outcomes: "_Outcomes") -> Params:
+        """Return the posterior that follows from outcomes, but for the misfit."""
+        rows = [self._refined(params, outcomes, task) for task in range(len(outcomes.returns))]
         points, log_weights, candidates = map(torch.stack, zip(*rows, strict=True))
-        posterior = {
+        return {
             "candidates": candidates,
             "points": points,
             "log_prior": flattened(log_weights),
-            "num_episodes": params["num_episodes"] + episodes.num_episodes,
+            "num_episodes": params["num_episodes"] + outcomes.returns.shape[1],
         }
-        return posterior, outcomes
 
     def _refined(
         self, params: Params, outcomes: "_Outcomes", task: int
@@ -243,8 +260,10 @@ class Latent(TaskCodeLearner[LatentPolicy]):
         n = episodes.num_tasks
         rank = min(n, math.ceil(BAND * (n + 1))) - 1
         tasks = repeat_params(params, n)
+        read = self._read(tasks, episodes)
         for number in CALIBRATED:
-            posterior, outcomes = self._posterior(tasks, episodes.first(number))
+            outcomes = read.first(number)
+            posterior = self._posterior(tasks, outcomes)
             belief = self.belief({**tasks, **posterior})
             missed = missed_tasks(belief, distribution, codes)
             scales.append(missed.sort(dim=0).values[rank].clamp(min=1.0))
@@ -336,6 +355,14 @@ class _Outcomes(NamedTuple):
             counts=steps.counts.flatten(1, 2),
             given=torch.cat(state.given, dim=1),
             returns=torch.where(params["return_std"] > CONSTANT, returns, torch.nan),
+        )
+
+    def first(self, num_episodes: int) -> "_Outcomes":
+        """Return those of the first episodes."""
+        num_steps = self.read.shape[1] // self.returns.shape[1] * num_episodes
+        return _Outcomes(
+            *(part[:, :num_steps] for part in self[:4]),
+            *(part[:, :num_episodes] for part in self[4:]),
         )
 
     def task(self, index: int) -> "_Outcomes":

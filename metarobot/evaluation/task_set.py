@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import adapt_in_steps, adapt_once
+from metarobot.algorithms.base import adapt_in_steps
 from metarobot.envs import (
     SceneRecord,
     Tasks,
@@ -206,14 +206,14 @@ class TaskSet:
         self, name: str, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
     ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block."""
-        params = repeat_params(trained.params, len(self.tasks))
-        found = [self._after(name, 0, 0, trained, params)]
-        for number in filter(None, numbers):
-            assert first
-            adapted = self.adapted_to(trained, first, (number,))[number]
-            trial = _means(first.first(number))
-            found.append(self._after(name, number, 1, trained, adapted, [trial]))
-        return found
+        params = {0: repeat_params(trained.params, len(self.tasks))}
+        if first:
+            params |= self.adapted_to(trained, first, [number for number in numbers if number])
+        return [
+            self._after(name, number, min(number, 1), trained, adapted, trials)
+            for number, adapted in params.items()
+            for trials in [[_means(first.first(number))] if first and number else []]
+        ]
 
     @property
     def block_size(self) -> int:
@@ -250,13 +250,10 @@ class TaskSet:
         self, trained: TrainedPolicy, first: Episodes, numbers: Sequence[int]
     ) -> dict[int, Params]:
         """Return the parameters (N, ...) after the first episodes of a block, by their number."""
-        params = repeat_params(trained.params, len(self.tasks))
-        return {
-            number: adapt_once(trained.algorithm, params, self._shown(first.first(number))).params
-            if number
-            else params
-            for number in numbers
-        }
+        params, shown = repeat_params(trained.params, len(self.tasks)), self._shown(first)
+        after = [number for number in numbers if number]
+        adapted = trained.algorithm.adapt_to_first(params, shown, after) if after else {}
+        return {number: adapted[number] if number else params for number in numbers}
 
     def _after(
         self,

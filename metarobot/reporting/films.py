@@ -18,7 +18,6 @@ from PIL import Image
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.report import Report
 from metarobot.algorithms import algorithm_class
-from metarobot.algorithms.base import adapt_once
 from metarobot.config import GridSize, RenderConfig, TrainConfig
 from metarobot.envs import (
     Split,
@@ -510,10 +509,8 @@ def adapt_to(
         draws = _draws(env, config, _ADAPTATION, num_tasks, most)
         explorer = algorithm.exploring_policy
         block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
-    adapted = {0: params}
-    for number in filter(None, config.stages):
-        adapted[number] = adapt_once(algorithm, params, block.first(number)).params
-    return adapted
+    stages = [stage for stage in config.stages if stage]
+    return {0: params, **algorithm.adapt_to_first(params, block, stages)}
 
 
 def _draws(
