@@ -227,11 +227,11 @@ def by_blocks(folder: str, names: Sequence[str] = (), **columns: str) -> Rows:
 
 
 def later_blocks() -> Rows:
-    """Return the results of `latent` and MAML block by block, for each family."""
+    """Return the results of MAML block by block, for each family."""
     return [
         {name: cell for name, cell in row.items() if not name.startswith("success")}
         for preset in ARM_FAMILIES
-        for row in by_blocks(preset, ("latent", "maml"), family=_title(preset))
+        for row in by_blocks(preset, ("maml",), family=_title(preset))
     ]
 
 
