@@ -294,7 +294,7 @@ class LatentPolicy(ConditionedMLP):
     ) -> Tensor:
         """Return the returns that the model expects of task codes, (N, M, 1), in their unit.
 
-        Arguments are those of `gains`; where a code is NaN, the careful policy acts.
+        Arguments are those of `gains`.
         """
         tasks = _likely(candidates, log_weights)
         return self._expected(params, task_codes[..., None, :], tasks).mean(-1, keepdim=True)

@@ -285,7 +285,7 @@ class Algorithm(ABC, Generic[PolicyT]):
     def adapt_to_first(
         self, params: Params, episodes: Episodes, numbers: Sequence[int]
     ) -> dict[int, Params]:
-        """Return the parameters adapted to the first episodes of a block, by their number.
+        """Return what `adapt` makes of the first episodes of a block, by their number.
 
         Args:
             params: As of `adapt`.

@@ -206,14 +206,14 @@ class TaskSet:
         self, name: str, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
     ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block."""
-        params = {0: repeat_params(trained.params, len(self.tasks))}
-        if first:
-            params |= self.adapted_to(trained, first, [number for number in numbers if number])
-        return [
-            self._after(name, number, min(number, 1), trained, adapted, trials)
-            for number, adapted in params.items()
-            for trials in [[_means(first.first(number))] if first and number else []]
-        ]
+        if first is None:
+            params = repeat_params(trained.params, len(self.tasks))
+            return [self._after(name, 0, 0, trained, params)]
+        found = []
+        for number, params in self.adapted_to(trained, first, (0, *numbers)).items():
+            trials = [_means(first.first(number))] if number else []
+            found.append(self._after(name, number, len(trials), trained, params, trials))
+        return found
 
     @property
     def block_size(self) -> int:

@@ -100,6 +100,15 @@ def test_it_finds_out_the_task_from_rewards_in_one_block_or_in_parts(trainer):
     assert (estimate(trainer, known) - estimate(trainer, params)).norm(dim=1).max() < 0.2
 
 
+def test_the_first_episodes_of_a_block_are_read_as_a_block_of_their_own(calibrated):
+    block, params, _ = ask(calibrated)
+    found = calibrated.algorithm.adapt_to_first(params, block, (1, 2, E))
+    for number, adapted in found.items():
+        alone = adapt(calibrated, params, block.first(number))
+        for name, leaf in alone.items():
+            torch.testing.assert_close(adapted[name], leaf, msg=f"{name} after {number}")
+
+
 def test_the_model_reads_blocks_as_it_reads_single_steps(trainer, monkeypatch):
     block, params, _ = ask(trainer, 2)
     policy, told, seen = trainer.policy, torch.zeros(N, 2, 2), []
