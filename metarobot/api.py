@@ -56,7 +56,7 @@ from metarobot.evaluation.protocol import (
 )
 from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
-from metarobot.machine import choose_num_threads, extra, float32_by_default, prepare, require_opengl
+from metarobot.machine import choose_num_threads, extra, own_settings, prepare, require_opengl
 from metarobot.training import load as training_load
 from metarobot.training.load import (
     TrainedPolicy,
@@ -241,7 +241,7 @@ class Evaluation(table.Evaluation):
         return overview_html(self)
 
 
-@float32_by_default()
+@own_settings()
 def check_family(
     preset: str | RunConfig, *, seed: int = 0, at_most_s: float = 120.0
 ) -> FamilyCheck:
@@ -272,7 +272,7 @@ def check_family(
         return check(replace(config, seed=seed), at_most_s=at_most_s, progress=stages)
 
 
-@float32_by_default()
+@own_settings()
 def train(
     preset: str | RunConfig,
     *,
@@ -333,7 +333,7 @@ def train(
     return load_run(folder)
 
 
-@float32_by_default()
+@own_settings()
 def resume(
     folder: str | Path,
     *,
@@ -441,7 +441,7 @@ def load_policy(
     return choose_policy(path, algorithm, best=best, quiet=True)
 
 
-@float32_by_default()
+@own_settings()
 def evaluate(
     runs: Run | str | Path | Sequence[Run | str | Path],
     *,
@@ -532,7 +532,7 @@ def render(
 ) -> Film: ...
 
 
-@float32_by_default()
+@own_settings()
 def render(
     shown: AdaptablePolicy | Run | str | Path,
     out: str | Path,
@@ -607,7 +607,7 @@ def render(
         raise ValueError(str(error)) from error
 
 
-@float32_by_default()
+@own_settings()
 def compare(
     preset: str | RunConfig,
     *,
@@ -789,7 +789,7 @@ def choose_policy(
     return policy
 
 
-@float32_by_default()
+@own_settings()
 def explain(
     run: Run | str | Path,
     out: str | Path,
@@ -848,7 +848,7 @@ def explain(
         )
 
 
-@float32_by_default()
+@own_settings()
 def play(
     run: Run | str | Path,
     *,

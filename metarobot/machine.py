@@ -14,12 +14,16 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+PartT = TypeVar("PartT")
+ResultT = TypeVar("ResultT")
 
 MOST_THREADS = 1024
 """More than any machine has; with tens of thousands, libraries end the process."""
@@ -27,28 +31,29 @@ _PACKAGES = ("metarobot", "torch", "mujoco", "numpy", "gymnasium")
 
 
 def prepare() -> None:
-    """Make the process ready for work: silent MuJoCo, torch's threads, freed memory kept."""
-    import torch
-
+    """Make the process ready for work: silent MuJoCo, threads, freed memory kept."""
     silence_mujoco()
-    torch.set_num_threads(choose_num_threads())
+    set_threads()
     keep_freed_memory()
 
 
 @contextlib.contextmanager
-def float32_by_default() -> Iterator[None]:
-    """Make new tensors float32; afterwards the caller's own default holds again.
+def own_settings() -> Iterator[None]:
+    """Make new tensors float32; afterwards the caller's own default and threads hold again.
 
     For the public functions: parameters are float32, and torch does not multiply mixed dtypes.
     """
+    global _threads
     import torch
 
-    before = torch.get_default_dtype()
+    before = torch.get_default_dtype(), torch.get_num_threads(), _threads
     torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        dtype, torch_threads, _threads = before
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(torch_threads)
 
 
 class MissingExtraError(ImportError, ValueError):
@@ -88,6 +93,77 @@ def choose_num_threads(wanted: int = 0) -> int:
         return min(int(wish), MOST_THREADS)
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     return min(_physical_cores(), len(usable) or sys.maxsize)
+
+
+_threads: int | None = None
+"""Threads of this package's own work; None until they are set."""
+
+
+def set_threads(wanted: int = 0) -> int:
+    """Set the number of threads of simulations and of `map_on_threads`, and return it.
+
+    Each operation of torch takes one thread: most are too small for several, which would sleep in
+    between, and waking them takes longer than the operation.
+
+    Args:
+        wanted: See `choose_num_threads`.
+    """
+    global _threads
+    import torch
+
+    _threads = choose_num_threads(wanted)
+    torch.set_num_threads(1)
+    return _threads
+
+
+def num_threads() -> int:
+    """Return the number of threads that was set, else torch's."""
+    import torch
+
+    return torch.get_num_threads() if _threads is None else _threads
+
+
+def map_on_threads(function: Callable[[PartT], ResultT], parts: Sequence[PartT]) -> list[ResultT]:
+    """Return what a function makes of each part of the work, in their order, on all threads.
+
+    Args:
+        function: Called on one of the threads; torch's operations in it take that one alone.
+        parts: Parts that do not depend on each other.
+    """
+    import torch
+
+    threads, grad_enabled = num_threads(), torch.is_grad_enabled()
+    nested = threading.current_thread().name.startswith(_THREAD_NAME)
+    if threads == 1 or len(parts) == 1 or nested:
+        return [function(part) for part in parts]
+
+    def call(part: PartT) -> ResultT:
+        with torch.set_grad_enabled(grad_enabled):  # a setting of each thread
+            return function(part)
+
+    return list(_pool(threads, os.getpid()).map(call, parts))
+
+
+_THREAD_NAME = "metarobot-part"
+"""Prefix of the names of the threads of `map_on_threads`."""
+
+
+@functools.cache
+def _pool(threads: int, process_id: int) -> ThreadPoolExecutor:
+    """Return the threads of this process, which a process that is forked from it lacks."""
+    import torch
+
+    del process_id
+    started, of_caller = threading.Barrier(threads), torch.get_num_threads()
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, _THREAD_NAME, initializer=start)
+    list(pool.map(lambda _: None, range(threads)))
+    torch.set_num_threads(of_caller)  # threads that start later take the number that was set last
+    return pool
 
 
 def provenance(threads: int) -> dict[str, Any]:

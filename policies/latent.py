@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from metarobot.machine import map_on_threads
 from metarobot.policies.corrections import Motion, corrected
 from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
 from metarobot.policies.mlp import ConditionedMLP, GaussianMLP, conditioned
@@ -499,7 +500,7 @@ class LatentState(PolicyState):
             return log_likelihood(*rows).reshaped(*shape)
         at_once = max(2, NUMBERS_AT_ONCE // (size * len(self._policy.tasks)))
         blocks = zip(*(each.split(at_once) for each in rows), strict=True)
-        parts = [log_likelihood(*block) for block in blocks]
+        parts = map_on_threads(lambda block: log_likelihood(*block), list(blocks))
         joined = LogLikelihood(*(torch.cat(each) for each in zip(*parts, strict=True)))
         return joined.reshaped(*shape)
 

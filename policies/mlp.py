@@ -14,7 +14,7 @@ from metarobot.policies.gaussian import (
     ReactivePolicy,
     products,
 )
-from metarobot.policies.params import TASK_CODE, Params, under_prefix, with_prefix
+from metarobot.policies.params import TASK_CODE, Params, linear, under_prefix, with_prefix
 
 
 class GaussianMLP(ReactivePolicy, GaussianPolicy):
@@ -53,8 +53,7 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         """Return the means of the actions (N, M, A) for inputs of the first layer, (N, M, I)."""
         hidden, last = inputs, len(self.layers) - 1
         for index in range(last + 1):
-            weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
-            hidden = bias.unsqueeze(1) + hidden @ weight.mT
+            hidden = linear(params, f"layers.{index}", hidden)
             if index < last:
                 hidden = torch.tanh(hidden)
         return hidden

@@ -49,7 +49,7 @@ from metarobot.algorithms import configure, train_config
 from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
 from metarobot.io import write_json
-from metarobot.machine import choose_num_threads, keep_freed_memory, provenance
+from metarobot.machine import keep_freed_memory, num_threads, provenance, set_threads
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
@@ -205,8 +205,7 @@ def measure_latent(command: BenchmarkCommand) -> list[Row]:
         One row for each family: seconds of the whole training, of its fit of the model, and of an
         adaptation (episodes and learning from them), over those of the bare physics of each.
     """
-    threads = choose_num_threads(command.threads)
-    torch.set_num_threads(threads)
+    threads = set_threads(command.threads)
     steps = 3_000 if command.quick else LATENT_STEPS
     rows: list[Row] = []
     for family in command.families:
@@ -296,7 +295,7 @@ def measure_acting(command: BenchmarkCommand) -> list[Row]:
         One row for each kind: wall-clock and processor time of a call in microseconds, median and
         99th percentile.
     """
-    torch.set_num_threads(1)
+    set_threads(1)
     repetitions, rows = 200 if command.quick else 20_000, []
     for kind, algorithm in KINDS.items():
         config = train_config(algorithm)
@@ -346,7 +345,7 @@ def measure_updates(command: BenchmarkCommand) -> list[Row]:
 
 def measure_update(num_tasks: int, num_episodes: int, horizon: int) -> Row:
     """Measure a meta-iteration of one size in this process, after a tiny one to warm up."""
-    torch.set_num_threads(1)
+    set_threads(1)
     keep_freed_memory()
     silence_mujoco()
     sizes = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
@@ -461,8 +460,7 @@ def measure_families(command: BenchmarkCommand) -> list[Row]:
     Returns:
         One row per family: medians over the repetitions.
     """
-    threads = choose_num_threads(command.threads)
-    torch.set_num_threads(threads)
+    threads = set_threads(command.threads)
     tasks, episodes, repetitions = (4, 5, 1) if command.quick else (20, 20, command.repetitions)
     sizes = {"num_tasks": tasks, "episodes_per_task": episodes, "num_threads": threads}
     benchmarks = [
@@ -527,7 +525,7 @@ def main(command: BenchmarkCommand) -> int:
     path, measure, bars = (*chosen, (command.json, measure_families, None))[0]
     rows = measure(command)
     machine = f"{provenance(1)['machine']['cpu']}, {os.cpu_count()} logical processors"
-    print(f"{machine}, {platform.platform()}; {torch.get_num_threads()} threads;", end=" ")
+    print(f"{machine}, {platform.platform()}; {num_threads()} threads;", end=" ")
     print(f"torch {torch.__version__}, mujoco {mujoco.__version__}")
     print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
     if path is not None:

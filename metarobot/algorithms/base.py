@@ -493,17 +493,19 @@ def adapt_in_steps(
     num_steps: int,
     collect: Collect,
     later_step_length: float = 1.0,
+    steps_before: int = 0,
 ) -> Iterator[AdaptationStep]:
     """Collect adaptation episodes and adapt to them, again and again; yield every step.
 
     Args:
         algorithm: Algorithm that adapts.
         params: Parameters to begin with, each leaf (N, ...).
-        num_steps: K, adaptation steps.
+        num_steps: K, adaptation steps, with those before.
         collect: Collects the episodes of a step.
         later_step_length: Length of every step after the first, as a share of the whole step.
+        steps_before: Steps that have led to the parameters.
     """
-    for step in range(num_steps):
+    for step in range(steps_before, num_steps):
         taken = adapt_once(algorithm, params, collect(step, algorithm.exploring_policy, params))
         if step > 0 and later_step_length != 1.0:
             part = {

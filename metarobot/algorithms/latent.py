@@ -23,6 +23,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_update import MetaBatch
+from metarobot.machine import map_on_threads
 from metarobot.policies import Params, repeat_params
 from metarobot.policies.corrections import mean_square_error
 from metarobot.policies.episode_encoder import shift
@@ -171,7 +172,8 @@ class Latent(TaskCodeLearner[LatentPolicy]):
 
     def _posterior(self, params: Params, outcomes: "_Outcomes") -> Params:
         """Return the posterior that follows from outcomes, but for the misfit."""
-        rows = [self._refined(params, outcomes, task) for task in range(len(outcomes.returns))]
+        tasks = range(len(outcomes.returns))
+        rows = map_on_threads(lambda task: self._refined(params, outcomes, task), tasks)
         points, log_weights, candidates = map(torch.stack, zip(*rows, strict=True))
         return {
             "candidates": candidates,
@@ -668,18 +670,35 @@ def fit_model(
         order = torch.randperm(num_rows, generator=generator)
         for rows in order.split(size):
             watch(schedule.last_epoch / num_steps)
-            loss = _model_loss(policy, model, data.rows(rows))
-            if not bool(loss.isfinite()):
+            shares = rows.tensor_split(min(_SHARES, len(rows)))
+            loss = _descend(policy, model, [data.rows(share) for share in shares])
+            if not math.isfinite(loss):
                 raise ValueError(
-                    f"the model of latent cannot be fitted: its loss is {loss.item()} in epoch "
+                    f"the model of latent cannot be fitted: its loss is {loss} in epoch "
                     f"{epoch + 1}; lower model_lr"
                 )
-            optimiser.zero_grad()
-            loss.backward()
             optimiser.step()
             schedule.step()
     fitted = {name: leaf.detach()[0] for name, leaf in model.items()}
     return policy.with_network(params, fitted)
+
+
+_SHARES = 2
+"""Shares of the episodes of a step, each on a thread; fixed, as sums depend on it."""
+
+
+def _descend(policy: LatentPolicy, model: Params, shares: Sequence[_Data]) -> float:
+    """Set the gradient of the leaves to that of the mean loss of all shares; return this loss."""
+
+    def gradients(share: _Data) -> tuple[Tensor, ...]:
+        loss = _model_loss(policy, model, share)
+        return loss.detach(), *torch.autograd.grad(loss, [*model.values()], materialize_grads=True)
+
+    parts = zip(*map_on_threads(gradients, shares), strict=True)
+    loss, *means = (torch.stack(each).mean(0) for each in parts)
+    for leaf, gradient in zip(model.values(), means, strict=True):
+        leaf.grad = gradient
+    return float(loss)
 
 
 def _model_loss(policy: LatentPolicy, model: Params, data: _Data) -> Tensor:

@@ -4,7 +4,8 @@ First-order MAML, ANIL, Meta-SGD and E-MAML differ from MAML in one method or op
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
 import torch
@@ -21,6 +22,7 @@ from metarobot.learning.advantages import (
     normalise_per_task,
     weighted_prior,
 )
+from metarobot.learning.chunks import chunks_of_steps, join_params, params_of
 from metarobot.learning.distributed import Workers, running_mean
 from metarobot.learning.inner_loop import (
     STEP_SIGNAL,
@@ -31,19 +33,19 @@ from metarobot.learning.inner_loop import (
     StepSizes,
     adapt,
     adapt_shrunk,
+    adapt_shrunk_by,
     learn_mean,
     measured_steps,
+    step_lengths,
 )
 from metarobot.learning.meta_update import (
     MetaBatch,
     UpdateReport,
-    chunks_of_steps,
-    join_params,
     likelihood_ratios,
-    params_of,
     surrogates,
 )
 from metarobot.learning.trpo import trpo_update
+from metarobot.machine import map_on_threads
 from metarobot.policies import (
     Distribution,
     GaussianMLP,
@@ -70,13 +72,13 @@ class DifferentiableLearner(TrpoLearner[PolicyT]):
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Take one adaptation step on every task."""
-        parts = [
-            self.adapt_differentiably(
+
+        def adapt_chunk(tasks: slice) -> Params:
+            return self.adapt_differentiably(
                 params_of(params, tasks), episodes.rows(tasks), advantages[tasks]
             )
-            for tasks in chunks_of_steps(episodes.rewards)
-        ]
-        return join_params(parts)
+
+        return join_params(map_on_threads(adapt_chunk, chunks_of_steps(episodes.rewards)))
 
     def adaptations(self, params: Params, batch: MetaBatch) -> list[Params]:
         """Return θ_0 .. θ_K: the parameters before the first adaptation step, and after each."""
@@ -164,9 +166,37 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
     ) -> Params:
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
         step = adapt_shrunk if self.options.shrink_steps else adapt
+        return self._step(step, params, episodes, advantages)
+
+    def _step(
+        self, step: Callable[..., Params], params: Params, episodes: Episodes, advantages: Tensor
+    ) -> Params:
+        """Take an adaptation step of some kind; other arguments as of `adapt`."""
         loss = self._inner_loss(episodes, advantages)
         first_order = getattr(self.options, "first_order", False)
         return step(loss, params, self.step_sizes(params), first_order=first_order)
+
+    def metric_map(self, params: Params, batch: MetaBatch) -> Callable[[Params], Distribution]:
+        """Return θ_n -> π_{θ'_n} near θ, with the factors that shrink steps as constants.
+
+        Their derivatives change the metric by less than a subsample of episodes does, but take most
+        of its time.
+        """
+        if not self.options.shrink_steps:
+            return super().metric_map(params, batch)
+        blocks = list(zip(batch.pre_episodes, batch.pre_advantages, strict=True))
+        lengths, theta = list[Tensor](), params
+        for index, block in enumerate(blocks):
+            if index > 0:
+                theta = self.adapt(theta, *blocks[index - 1])
+            lengths.append(step_lengths(self._inner_loss(*block), theta, self.step_sizes(theta)))
+
+        def distribution(theta: Params) -> Distribution:
+            for block, length in zip(blocks, lengths, strict=True):
+                theta = self._step(partial(adapt_shrunk_by, length), theta, *block)
+            return self.post_distribution(theta, batch)
+
+        return distribution
 
     def _inner_loss(self, episodes: Episodes, advantages: Tensor) -> PolicyLoss:
         """Return the loss of an adaptation step on a block of episodes (N, E, T)."""
@@ -213,14 +243,15 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
     @torch.no_grad()
     def _measured_steps(self, params: Params, episodes: Episodes, advantages: Tensor) -> Tensor:
         """Return the variance of a step from one episode, and the signal in all, (n, 2)."""
-        theta, parts = repeat_params(params, episodes.num_tasks), []
-        for tasks in chunks_of_steps(episodes.rewards):
+        theta = repeat_params(params, episodes.num_tasks)
+
+        def measure(tasks: slice) -> Tensor:
             loss = self._inner_loss(episodes.rows(tasks), advantages[tasks])
             of_tasks = params_of(theta, tasks)
             _, moments = measured_steps(loss, of_tasks, self.step_sizes(of_tasks))
-            samples = moments.sample_variances(), moments.sample_signals()
-            parts.append(torch.stack(samples, dim=1))
-        return torch.cat(parts)
+            return torch.stack([moments.sample_variances(), moments.sample_signals()], dim=1)
+
+        return torch.cat(map_on_threads(measure, chunks_of_steps(episodes.rewards)))
 
 
 class Maml(GradientLearner):
@@ -302,9 +333,9 @@ class CreditedExploration(NamedTuple):
     credits: Tensor
     """Credit of the adaptation episodes of each task, (N,)."""
 
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_{θ'_n}."""
-        return self.maml.adapted_distribution(params, batch)
+    def metric_map(self, params: Params, batch: MetaBatch) -> Callable[[Params], Distribution]:
+        """Return θ_n -> π_{θ'_n} near θ, whose Jacobian at θ makes the metric of TRPO."""
+        return self.maml.metric_map(params, batch)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> surrogate of every task minus the credit of its episodes (N,), and π_{θ'_n}."""

@@ -1,7 +1,7 @@
 """Adaptation by prototypes: the mean embedding of the episodes is an input of the policy."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import NamedTuple, cast
 
@@ -12,15 +12,10 @@ from metarobot.algorithms.base import Algorithm
 from metarobot.algorithms.options import PrototypeOptions
 from metarobot.config import TrainConfig
 from metarobot.learning.adam import AdamState, descend
+from metarobot.learning.chunks import chunks_of_steps, params_of
 from metarobot.learning.distributed import ALONE, Workers, running_mean
 from metarobot.learning.inner_loop import LEARNING_RATE, learn_mean
-from metarobot.learning.meta_update import (
-    MetaBatch,
-    UpdateReport,
-    chunks_of_steps,
-    params_of,
-    surrogates,
-)
+from metarobot.learning.meta_update import MetaBatch, UpdateReport, surrogates
 from metarobot.learning.prototypes import (
     embed_all,
     embedding_moments,
@@ -30,6 +25,7 @@ from metarobot.learning.prototypes import (
     step_features,
 )
 from metarobot.learning.trpo import trpo_update
+from metarobot.machine import map_on_threads
 from metarobot.policies import MIN_STD, Distribution, Params, repeat_params
 from metarobot.policies.episode_encoder import embed
 from metarobot.policies.prototype import CONTEXT, SPREAD, PrototypePolicy
@@ -70,10 +66,12 @@ class Prototype(Algorithm[PrototypePolicy]):
         """Include the episodes in the mean of the prototype."""
         del advantages
         encoder = self.policy.network_params(params)
-        parts = [
-            embed(params_of(encoder, tasks), *self._encoder_inputs([episodes.rows(tasks)]))
-            for tasks in chunks_of_steps(episodes.rewards)
-        ]
+        parts = map_on_threads(
+            lambda tasks: embed(
+                params_of(encoder, tasks), *self._encoder_inputs([episodes.rows(tasks)])
+            ),
+            chunks_of_steps(episodes.rewards),
+        )
         embeddings = torch.cat(parts)
         counts = episode_counts(episodes.mask)
         known, more = params["num_episodes"], counts.sum(1, keepdim=True)
@@ -183,6 +181,11 @@ class EveryBlock(NamedTuple):
         observations = batch.post_episodes.observations
         mean, log_std = self.policy.distribution({**params, **self.context}, observations)
         return Distribution(mean, log_std.clamp(min=self.min_log_std))
+
+    def metric_map(self, params: Params, batch: MetaBatch) -> Callable[[Params], Distribution]:
+        """Return θ_n -> π_θ given the prototypes, whose Jacobian at θ makes the metric of TRPO."""
+        del params
+        return lambda theta: self.adapted_distribution(theta, batch)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> surrogate of every row, and π_θ given the prototypes."""

@@ -6,8 +6,10 @@ from torch import Tensor
 from metarobot.algorithms.base import TrpoLearner
 from metarobot.algorithms.options import Rl2Options
 from metarobot.learning.advantages import discounted_returns, gae
+from metarobot.learning.chunks import chunks_of_steps, params_of
 from metarobot.learning.distributed import mean_over_tasks
-from metarobot.learning.meta_update import MetaBatch, chunks_of_steps, params_of
+from metarobot.learning.meta_update import MetaBatch
+from metarobot.machine import map_on_threads
 from metarobot.policies import Distribution, Params
 from metarobot.policies.recurrent import RecurrentPolicy, Unroll
 from metarobot.policies.value_baseline import normal_equations, solve_ridge, value_features
@@ -95,10 +97,10 @@ class RecurrentLearner(TrpoLearner[RecurrentPolicy]):
 
     def memories(self, params: Params, episodes: Episodes) -> Tensor:
         """Return the memory before each step of M sequences and after the last, (N, E T + M, .)."""
-        parts = [
-            self._unroll(params_of(params, tasks), episodes.rows(tasks)).memories
-            for tasks in chunks_of_steps(episodes.rewards)
-        ]
+        parts = map_on_threads(
+            lambda tasks: self._unroll(params_of(params, tasks), episodes.rows(tasks)).memories,
+            chunks_of_steps(episodes.rewards),
+        )
         return torch.cat(parts)
 
     def _fit_values(self, params: Params, episodes: Episodes, returns: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from metarobot.algorithms.options import TeacherStudentOptions
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
-from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
+from metarobot.learning.chunks import chunks_of_steps
+from metarobot.learning.meta_update import MetaBatch, UpdateReport
+from metarobot.machine import map_on_threads
 from metarobot.policies import Params, repeat_params
 from metarobot.policies.episode_encoder import embed
 from metarobot.policies.teacher_student import TeacherStudentPolicy
@@ -81,10 +83,12 @@ class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
 
         def gradients(student: Params, step: int) -> Tensor:
             del step
-            rows = []
-            for tasks in chunks_of_steps(episodes.rewards):
+
+            def rows_of(tasks: slice) -> Tensor:
                 losses = partial(self.student_losses, episodes.rows(tasks), latents[tasks])
-                rows.append(loss_rows(losses, student, len(latents[tasks])))
+                return loss_rows(losses, student, len(latents[tasks]))
+
+            rows = map_on_threads(rows_of, chunks_of_steps(episodes.rewards))
             return self.workers.gather(torch.cat(rows))
 
         student, options = self.policy.network_params(params), self.options

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from metarobot.cli.console import BAD_INPUT, OK
 from metarobot.console import make_console, print_line, printable
-from metarobot.machine import opengl_problem, working_gl_backend
+from metarobot.machine import choose_num_threads, opengl_problem, working_gl_backend
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,8 +105,7 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
         remedy="pip install 'mujoco>=3.17'",
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found, threads = _attempt(lambda: str(importlib.import_module("torch").get_num_threads()))
-    used = f"{cores} cores, {threads if found else 'unknown'} torch threads"
+    used = f"{cores} cores, {choose_num_threads()} threads"
     ffmpeg, version = _attempt(
         lambda: f"version {importlib.import_module('imageio_ffmpeg').get_ffmpeg_version()}"
     )

@@ -28,7 +28,7 @@ from metarobot.adaptation.robot import Interface
 from metarobot.envs import Tasks, Variant, file_name, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.envs.tasks import Split
-from metarobot.machine import float32_by_default
+from metarobot.machine import own_settings
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
@@ -428,7 +428,7 @@ class Recogniser:
         return float(np.exp(best.x)), float(least)
 
 
-@float32_by_default()
+@own_settings()
 def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) -> WhatChanged:
     """Compare a robot's first trial episode with an unchanged robot and with each change.
 

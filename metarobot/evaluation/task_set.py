@@ -155,15 +155,19 @@ class TaskSet:
     def score(self, name: str, trained: TrainedPolicy) -> list[Scores]:
         """Score a policy by adaptation episodes, by blocks, and exploring, as in `config`.
 
+        Further blocks of a learner whose episodes follow each other would only be more episodes.
+
         Args:
             name: Name of the policy.
             trained: The policy. One that never adapts has one stage, and one exploring stage.
         """
-        config, adapts = self.config, trained.algorithm.adapts
-        size, numbers = config.episodes_per_block, config.adaptation_episodes if adapts else ()
+        config, algorithm, size = self.config, trained.algorithm, self.config.episodes_per_block
+        numbers = config.adaptation_episodes if algorithm.adapts else ()
+        num_blocks = config.num_blocks if algorithm.adapts else 0
         first = self.explore(trained, self.block_size if numbers else size)
-        params, trials = repeat_params(trained.params, len(self.tasks)), list[np.ndarray]()
-        found = self._by_episodes(name, trained, first, numbers)
+        numbers = sorted({0, *numbers, *(size,) * (num_blocks > 0)})
+        adapted = self.adapted_to(trained, first, numbers)
+        found, trials = self._by_episodes(name, trained, first, adapted), list[np.ndarray]()
 
         def explore(block: int, _: Policy | None, params: Params, /) -> Episodes:
             more = self.explore(trained, size, params, block) if block else first.first(size)
@@ -171,14 +175,14 @@ class TaskSet:
             found.append(self._scores(name, block * size, block, more, exploring=True))
             return self._shown(more)
 
-        num_blocks = config.num_blocks if adapts else 0
-        steps = adapt_in_steps(
-            trained.algorithm, params, num_blocks, explore, config.later_step_length
-        )
-        for block, step in enumerate(steps, start=1):
+        explore(0, None, adapted[0])
+        if num_blocks == 0 or algorithm.in_sequence:
+            return found
+        params = adapted[size]
+        steps = adapt_in_steps(algorithm, params, num_blocks, explore, config.later_step_length, 1)
+        for block, step in enumerate(steps, start=2):
             params = step.params
-            if block > 1 or size not in numbers:
-                found.append(self._after(name, block * size, block, trained, params, trials))
+            found.append(self._after(name, block * size, block, trained, params, trials))
         explore(num_blocks, None, params)
         return found
 
@@ -192,9 +196,9 @@ class TaskSet:
             trained: The policy. One that never adapts has one stage.
             numbers: Numbers of adaptation episodes on each task, increasing.
         """
-        numbers = numbers if trained.algorithm.adapts else ()
-        first = self.explore(trained, max(numbers)) if any(numbers) else None
-        return self._by_episodes(name, trained, first, numbers)
+        numbers = [0, *numbers] if trained.algorithm.adapts else [0]
+        first = self.explore(trained, most) if (most := max(numbers)) else None
+        return self._by_episodes(name, trained, first, self.adapted_to(trained, first, numbers))
 
     def return_after(self, trained: TrainedPolicy, episodes: Episodes) -> float:
         """Return the mean return after adapting to a policy's exploration episodes (N, E, T)."""
@@ -203,15 +207,12 @@ class TaskSet:
         return float(_means(self._judged(trained, adapted)).mean())
 
     def _by_episodes(
-        self, name: str, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
+        self, name: str, trained: TrainedPolicy, first: Episodes | None, adapted: dict[int, Params]
     ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block."""
-        if first is None:
-            params = repeat_params(trained.params, len(self.tasks))
-            return [self._after(name, 0, 0, trained, params)]
         found = []
-        for number, params in self.adapted_to(trained, first, (0, *numbers)).items():
-            trials = [_means(first.first(number))] if number else []
+        for number, params in adapted.items():
+            trials = [_means(first.first(number))] if first and number else []
             found.append(self._after(name, number, len(trials), trained, params, trials))
         return found
 
@@ -247,12 +248,14 @@ class TaskSet:
         )
 
     def adapted_to(
-        self, trained: TrainedPolicy, first: Episodes, numbers: Sequence[int]
+        self, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
     ) -> dict[int, Params]:
         """Return the parameters (N, ...) after the first episodes of a block, by their number."""
-        params, shown = repeat_params(trained.params, len(self.tasks)), self._shown(first)
+        params = repeat_params(trained.params, len(self.tasks))
         after = [number for number in numbers if number]
-        adapted = trained.algorithm.adapt_to_first(params, shown, after) if after else {}
+        adapted: dict[int, Params] = {}
+        if first and after:
+            adapted = trained.algorithm.adapt_to_first(params, self._shown(first), after)
         return {number: adapted[number] if number else params for number in numbers}
 
     def _after(

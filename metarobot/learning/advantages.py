@@ -16,8 +16,9 @@ import math
 import torch
 from torch import Tensor
 
+from metarobot.learning.chunks import chunks_of_steps
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_update import chunks_of_steps
+from metarobot.machine import map_on_threads
 from metarobot.policies import GaussianPolicy
 from metarobot.policies.value_baseline import (
     fit_values,
@@ -68,15 +69,15 @@ def estimate_advantages(
     """
     rewards, mask = episodes.rewards, episodes.mask
     returns = discounted_returns(rewards, mask, discount)
-    values = [
-        fit_values(
+    values = map_on_threads(
+        lambda tasks: fit_values(
             policy.scale_observations(episodes.observations[tasks]),
             returns[tasks],
             mask[tasks],
             None if value_prior is None else value_prior[tasks],
-        )
-        for tasks in chunks_of_steps(rewards)
-    ]
+        ),
+        chunks_of_steps(rewards),
+    )
     return gae(rewards, torch.cat(values), mask, discount=discount, gae_lambda=gae_lambda)
 
 
@@ -129,12 +130,12 @@ def episode_moments(policy: GaussianPolicy, episodes: Episodes, discount: float)
     Side by side, (N, F, F + 1) in float64.
     """
     returns = discounted_returns(episodes.rewards, episodes.mask, discount)
-    parts = []
-    for tasks in chunks_of_steps(episodes.rewards):
-        block = episodes.rows(tasks)
-        features = value_features(policy.scale_observations(block.observations))
-        parts.append(normal_equations(features, returns[tasks], block.mask))
-    return torch.cat(parts) / episodes.num_episodes
+
+    def moments(tasks: slice) -> Tensor:
+        features = value_features(policy.scale_observations(episodes.observations[tasks]))
+        return normal_equations(features, returns[tasks], episodes.mask[tasks])
+
+    return torch.cat(map_on_threads(moments, chunks_of_steps(returns))) / episodes.num_episodes
 
 
 def weighted_prior(
@@ -142,12 +143,13 @@ def weighted_prior(
 ) -> Tensor:
     """Return the prior of one episode times its strength on each task, (N, F, F + 1)."""
     returns = discounted_returns(episodes.rewards, episodes.mask, discount)
-    prior, parts = prior.double(), []
-    for tasks in chunks_of_steps(episodes.rewards):
-        block = episodes.rows(tasks)
-        features = value_features(policy.scale_observations(block.observations))
-        parts.append(_strengths(features, returns[tasks], block.mask, prior[tasks]))
-    return torch.cat(parts)[:, None, None] * prior
+    prior = prior.double()
+
+    def strengths(tasks: slice) -> Tensor:
+        features = value_features(policy.scale_observations(episodes.observations[tasks]))
+        return _strengths(features, returns[tasks], episodes.mask[tasks], prior[tasks])
+
+    return torch.cat(map_on_threads(strengths, chunks_of_steps(returns)))[:, None, None] * prior
 
 
 def _strengths(features: Tensor, returns: Tensor, mask: Tensor, prior: Tensor) -> Tensor:

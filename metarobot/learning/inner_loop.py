@@ -259,17 +259,49 @@ def adapt_shrunk(
     steps taken, if there are such leaves.  A task without a counted step stays as it was.
     """
     steps, moments = measured_steps(loss, params, step_sizes)
-    lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
-    counted: Params = {}
-    if STEPS_TAKEN in params:
-        # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
-        taken = torch.relu(params[STEPS_TAKEN].squeeze(1))
-        lengths = factors / (1.0 + taken)
-        counted = {STEPS_TAKEN: (taken + factors)[:, None]}
-    steps = {
-        name: lengths.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf for name, leaf in steps.items()
-    }
+    lengths, counted = _lengths(params, moments)
+    steps = {name: _of_tasks(lengths, leaf) * leaf for name, leaf in steps.items()}
     return {**_moved(params, steps, first_order), **counted}
+
+
+def adapt_shrunk_by(
+    lengths: Tensor,
+    loss: PolicyLoss,
+    params: Params,
+    step_sizes: StepSizes,
+    *,
+    first_order: bool = False,
+) -> Params:
+    """Take one step shrunk by known factors s_n (N,): as `adapt_shrunk`, but they are constants.
+
+    Where s_n need not be differentiated, no gradient of a single episode is needed.
+    """
+    sizes = {
+        name: _of_tasks(lengths, params[name]) * size
+        for name, size in _size_of_each(params, step_sizes).items()
+    }
+    return adapt(loss, params, sizes, first_order=first_order)
+
+
+@torch.no_grad()
+def step_lengths(loss: PolicyLoss, params: Params, step_sizes: StepSizes) -> Tensor:
+    """Return the s_n of `adapt_shrunk`, (N,); arguments as of `adapt`."""
+    return _lengths(params, measured_steps(loss, params, step_sizes)[1])[0]
+
+
+def _lengths(params: Params, moments: StepMoments) -> tuple[Tensor, Params]:
+    """Return s_n (N,) of a step, and the leaf that counts the steps taken, if there is one."""
+    factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
+    if STEPS_TAKEN not in params:
+        return factors, {}
+    # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
+    taken = torch.relu(params[STEPS_TAKEN].squeeze(1))
+    return factors / (1.0 + taken), {STEPS_TAKEN: (taken + factors)[:, None]}
+
+
+def _of_tasks(numbers: Tensor, leaf: Tensor) -> Tensor:
+    """Return a number of each task, (N,), in the shape of a leaf (N, ...), to be broadcast."""
+    return numbers.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
 def _moved(params: Params, steps: Params, first_order: bool) -> Params:

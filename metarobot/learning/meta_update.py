@@ -2,24 +2,21 @@
 
 Every task has its own copy of θ, so that one reverse pass gives the gradient of every task. The
 rows of all processes are gathered, and their mean does not depend on the assignment of tasks.
-
-Tasks are computed in chunks, which bound the memory. The numbers of a task depend on no other task,
-and not on how many tasks are computed together, as long as there are two: a batch of one matrix
-takes another path through the libraries. So no chunk holds a single task, unless there is only one.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
+from metarobot.learning.chunks import STEPS_AT_ONCE, task_chunks
 from metarobot.learning.distributed import Workers
+from metarobot.machine import map_on_threads
 from metarobot.policies import (
     Distribution,
     Params,
@@ -95,25 +92,8 @@ class UpdateReport(NamedTuple):
         return cls(math.nan, math.nan, 0.0, 0, False, rejected_tasks)
 
 
-STEPS_AT_ONCE = 32_768
-"""Control steps of a chunk, in all blocks of its tasks, if two tasks do not hold more.
-
-Second derivatives keep about 4 KB of each step for a policy of two layers of 64 units.
-"""
-
 STEPS_KEPT = 2 * STEPS_AT_ONCE
 """Greatest number of control steps with graphs kept between Fisher products."""
-
-
-def task_chunks(num_tasks: int, steps_per_task: int) -> list[slice]:
-    """Share N tasks out into chunks of nearly equal size, by the control steps of each task.
-
-    Slices cover 0 .. N - 1 in order. Each holds two tasks or more, unless N is 1.
-    """
-    wanted = -(-num_tasks * steps_per_task // STEPS_AT_ONCE)
-    count = max(1, min(wanted, num_tasks // 2))
-    edges = [num_tasks * index // count for index in range(count + 1)]
-    return [slice(*pair) for pair in pairwise(edges)]
 
 
 def chunks_of_batch(batch: MetaBatch) -> list[slice]:
@@ -127,25 +107,6 @@ def num_kept(batch: MetaBatch) -> int:
     chunks = chunks_of_batch(batch)
     steps = sum(block.rewards.numel() for block in batch.blocks)
     return max(1, len(chunks) * STEPS_KEPT // steps)
-
-
-def chunks_of_steps(block: Tensor) -> list[slice]:
-    """Share out the tasks of one block (N, E, T)."""
-    return task_chunks(block.shape[0], block.shape[1] * block.shape[2])
-
-
-def params_of(params: Params, tasks: slice) -> Params:
-    """Return the leaves (n, ...) of some tasks, from leaves (N, ...); the same ones if of all."""
-    return {
-        name: leaf if tasks == slice(0, len(leaf)) else leaf[tasks] for name, leaf in params.items()
-    }
-
-
-def join_params(parts: Sequence[Params]) -> Params:
-    """Join the leaves of chunks, in the order of the tasks: (N, ...)."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def join_distributions(parts: Sequence[Distribution]) -> Distribution:
@@ -204,8 +165,8 @@ def kl_divergences(old: Distribution, new: Distribution, episodes: Episodes) -> 
 class MetaObjective(Protocol):
     """Objective of a meta-update as a function of θ, once for every task."""
 
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_{θ'_n} on the post-update observations."""
+    def metric_map(self, params: Params, batch: MetaBatch) -> Callable[[Params], Distribution]:
+        """Return θ_n -> π_{θ'_n} near θ, whose Jacobian at θ makes the metric of TRPO."""
         ...
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
@@ -224,6 +185,11 @@ class SurrogateObjective(ABC):
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_{θ'_n} on the post-update observations: mean (N, E, T, A), log_std (N, A)."""
 
+    def metric_map(self, params: Params, batch: MetaBatch) -> Callable[[Params], Distribution]:
+        """Return θ_n -> π_{θ'_n} near θ, whose Jacobian at θ makes the metric of TRPO."""
+        del params
+        return lambda theta: self.adapted_distribution(theta, batch)
+
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> loss of every task (N,), to be minimised, and π_{θ'_n}."""
         distribution = self.adapted_distribution(params, batch)
@@ -239,10 +205,10 @@ def per_task_gradients(
     objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers
 ) -> tuple[Tensor, Distribution]:
     """Return loss and gradient of every task of all processes (N, 1 + D), and π_{θ'} held here."""
-    parts = [
-        _gradients_of_chunk(objective.of_tasks(tasks), params, batch.rows(tasks))
-        for tasks in chunks_of_batch(batch)
-    ]
+    parts = map_on_threads(
+        lambda tasks: _gradients_of_chunk(objective.of_tasks(tasks), params, batch.rows(tasks)),
+        chunks_of_batch(batch),
+    )
     rows, distributions = zip(*parts, strict=True)
     return workers.gather(torch.cat(rows)), join_distributions(distributions)
 
@@ -270,15 +236,16 @@ def losses_and_divergences(
     Returns:
         Loss, and KL divergence from the old to the new adapted policy, of every task: (n, 2).
     """
-    rows = []
-    for tasks in chunks_of_batch(batch):
+
+    def measure(tasks: slice) -> Tensor:
         part = batch.rows(tasks)
         theta = repeat_params(params, part.post_episodes.num_tasks)
         losses, new = objective.of_tasks(tasks).losses(theta, part)
         before = Distribution(old.mean[tasks], old.log_std[tasks])
         divergences = kl_divergences(before, new, part.post_episodes)
-        rows.append(torch.stack([losses, divergences], dim=1))
-    return torch.cat(rows)
+        return torch.stack([losses, divergences], dim=1)
+
+    return torch.cat(map_on_threads(measure, chunks_of_batch(batch)))
 
 
 def rejected_rows(rows: Tensor) -> tuple[int, ...]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vjp
 
+from metarobot.learning.chunks import chunks_of_steps
 from metarobot.learning.distributed import Workers
-from metarobot.learning.meta_update import chunks_of_steps
+from metarobot.machine import map_on_threads
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
 from metarobot.policies.episode_encoder import embed, transition_features
 from metarobot.rollout.episodes import Episodes
@@ -115,11 +116,13 @@ def per_task_encoder_gradients(
     gradient, (_, losses) = grad_and_value(total, has_aux=True)(everyone)
     share = workers.share(len(everyone))
     own = gradient[share.start : share.stop]
-    rows = []
-    for tasks in chunks:
+
+    def pull_back_chunk(tasks: slice) -> Tensor:
         _, pull_back = only or _embed_chunk(params, steps, tasks)
-        rows.append(flatten_params(pull_back(own[tasks])[0]))
-    return torch.cat([losses[:, None], workers.gather(torch.cat(rows))], dim=1)
+        return flatten_params(pull_back(own[tasks])[0])
+
+    rows = torch.cat(map_on_threads(pull_back_chunk, chunks))
+    return torch.cat([losses[:, None], workers.gather(rows)], dim=1)
 
 
 def step_features(policy: GaussianPolicy, episodes: Episodes, rewards: Tensor) -> Tensor:
@@ -138,10 +141,10 @@ def embed_all(params: Params, steps: tuple[Tensor, Tensor]) -> Tensor:
     Steps are features (N, E, T, F) and mask (N, E, T), embeddings (N, E, D).
     """
     features, mask = steps
-    parts = [
-        embed(repeat_params(params, len(mask[tasks])), features[tasks], mask[tasks])
-        for tasks in chunks_of_steps(mask)
-    ]
+    parts = map_on_threads(
+        lambda tasks: embed(repeat_params(params, len(mask[tasks])), features[tasks], mask[tasks]),
+        chunks_of_steps(mask),
+    )
     return torch.cat(parts)
 
 

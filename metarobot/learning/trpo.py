@@ -15,19 +15,19 @@ import torch
 from torch.func import vjp
 
 from metarobot.config import TrustRegion
+from metarobot.learning.chunks import join_params, params_of
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_update import (
     MetaBatch,
     MetaObjective,
     UpdateReport,
     chunks_of_batch,
-    join_params,
     losses_and_divergences,
     num_kept,
-    params_of,
     per_task_gradients,
     rejected_rows,
 )
+from metarobot.machine import map_on_threads
 from metarobot.policies import (
     Distribution,
     Params,
@@ -39,17 +39,20 @@ from metarobot.policies import (
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
 
+_MARGIN = 0.95
+"""Share of the step whose divergence would be `max_kl`, if that were exactly quadratic."""
+
 
 def fisher_product(
     objective: MetaObjective, params: Params, batch: MetaBatch
 ) -> Callable[[Params], Params]:
     """Return v_n -> F_n v_n, where F_n is the Hessian of task n's KL divergence at θ.
 
-    F_n = Jᵀ M J, with J the Jacobian of `adapted_distribution` and M the metric of a Gaussian: 1/σ²
-    for a mean, 2 for a log standard deviation. J is the transpose of the transpose: Jᵀ u is linear
-    in u, so its own reverse pass gives J v. A forward-mode J v would cost four times as much. The
-    graphs of both are built once for as many tasks as `STEPS_KEPT` allows; those of the others are
-    built anew for every product.
+    F_n = Jᵀ M J, with J the Jacobian of the objective's `metric_map` and M the metric of a
+    Gaussian: 1/σ² for a mean, 2 for a log standard deviation. J is the transpose of the transpose:
+    Jᵀ u is linear in u, so its own reverse pass gives J v. A forward-mode J v would cost four times
+    as much. The graphs of both are built once for as many tasks as `STEPS_KEPT` allows; those of
+    the others are built anew for every product.
 
     Args:
         objective: Maps θ to the adapted policies.
@@ -62,14 +65,18 @@ def fisher_product(
         part = params_of(params, tasks)
         return _fisher_product_of_chunk(objective.of_tasks(tasks), part, batch.rows(tasks))
 
-    kept = [build(tasks) for tasks in chunks[: num_kept(batch)]]
+    first = chunks[: num_kept(batch)]
+    kept = {
+        tasks.start: of_chunk
+        for tasks, of_chunk in zip(first, map_on_threads(build, first), strict=True)
+    }
 
     def product(v: Params) -> Params:
-        parts = [
-            (kept[index] if index < len(kept) else build(tasks))(params_of(v, tasks))
-            for index, tasks in enumerate(chunks)
-        ]
-        return join_params(parts)
+        def product_of(tasks: slice) -> Params:
+            of_chunk = kept.get(tasks.start) or build(tasks)
+            return of_chunk(params_of(v, tasks))
+
+        return join_params(map_on_threads(product_of, chunks))
 
     return product
 
@@ -78,10 +85,7 @@ def _fisher_product_of_chunk(
     objective: MetaObjective, params: Params, batch: MetaBatch
 ) -> Callable[[Params], Params]:
     """Return `fisher_product` of one chunk, which keeps its graphs."""
-
-    def distribution(theta: Params) -> Distribution:
-        return objective.adapted_distribution(theta, batch)
-
+    distribution = objective.metric_map(params, batch)
     (mean, log_std), transposed_jacobian, *_ = vjp(distribution, params)
     zero = Distribution(torch.zeros_like(mean), torch.zeros_like(log_std))
     _, jacobian, *_ = vjp(lambda u: transposed_jacobian(u)[0], zero)
@@ -161,7 +165,10 @@ class _Search(NamedTuple):
     def along(
         self, step: np.ndarray, old: Distribution, before: float
     ) -> tuple[Params, UpdateReport]:
-        """Shorten the step until the loss improves and the KL divergence stays within max_kl."""
+        """Shorten the step until the loss improves and the KL divergence stays within max_kl.
+
+        The divergence grows with the square of the step, which says how much shorter is enough.
+        """
         options, scale = self.options, 1.0
         direction = unflatten_params(torch.from_numpy(step), self.params)
         for attempt in range(1, options.line_search_steps + 1):
@@ -171,7 +178,10 @@ class _Search(NamedTuple):
             # A comparison with NaN is false, so that such a candidate is rejected.
             if after < before and kl <= options.max_kl:
                 return candidate, UpdateReport(before, float(after), float(kl), attempt, True)
-            scale *= options.line_search_decay
+            too_far = kl > options.max_kl
+            scale *= (
+                _MARGIN * np.sqrt(options.max_kl / kl) if too_far else options.line_search_decay
+            )
         return self.params, UpdateReport(before, before, 0.0, options.line_search_steps, False)
 
 

@@ -13,8 +13,10 @@ from metarobot.algorithms import algorithm_class, make_policy
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.envs.checks import own_simulation_bytes, require_memory
+from metarobot.learning.chunks import task_chunks
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_update import STEPS_KEPT, task_chunks
+from metarobot.learning.meta_update import STEPS_KEPT
+from metarobot.machine import num_threads
 
 _BYTES_PER_STEP = 16
 """Of a control step that is computed now, for every input and output of a layer: the graph for
@@ -89,9 +91,10 @@ def _require(
     num_elements = len(policy.observation_centre) + policy.action_size + 4
     steps_per_task = num_blocks * num_episodes * family.default_horizon
     num_steps = num_tasks * steps_per_task
-    # Graphs exist for one chunk of tasks at a time, and for the kept steps.
+    # Graphs exist for one chunk of tasks on each thread at a time, and for the kept steps.
     largest = max(chunk.stop - chunk.start for chunk in task_chunks(num_tasks, steps_per_task))
-    at_once = min(largest * steps_per_task + STEPS_KEPT, num_steps)
+    computed = num_threads() * largest * steps_per_task
+    at_once = min(computed + STEPS_KEPT, num_steps)
     blocks = f"{num_blocks} x {num_tasks} x {num_episodes} x {family.default_horizon}"
     parts = {
         f"{num_sims} simulations": num_sims * own_simulation_bytes(family),

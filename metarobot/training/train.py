@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
-import torch
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
@@ -31,7 +30,7 @@ from metarobot.io import (
     typed,
 )
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.machine import choose_num_threads, extra, keep_freed_memory
+from metarobot.machine import extra, keep_freed_memory, num_threads, set_threads
 from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run_folder import (
     BEST_FILE,
@@ -110,8 +109,7 @@ def train_algorithm(
 
 def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
     """Make a new trainer with its environment, and set the number of threads."""
-    threads = choose_num_threads(config.num_threads)
-    torch.set_num_threads(threads)
+    threads = set_threads(config.num_threads)
     env = make_env(
         config.env_id,
         num_simulations(config, workers),
@@ -132,7 +130,7 @@ def calibrate(trainer: MetaTrainer) -> None:
     env = make_env(
         config.env_id,
         num_tasks,
-        num_threads=torch.get_num_threads(),
+        num_threads=num_threads(),
         variant=config.variant,
         scene_path=config.scene,
     )

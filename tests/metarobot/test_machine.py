@@ -3,13 +3,22 @@
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from metarobot import machine
 from metarobot.console import InterruptedCommandError, interrupted_by_signals, listen_for_stop
-from metarobot.machine import choose_num_threads, provenance
+from metarobot.machine import (
+    choose_num_threads,
+    map_on_threads,
+    num_threads,
+    own_settings,
+    provenance,
+    set_threads,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,46 @@ def test_threads_as_wanted_or_as_told(monkeypatch, wanted, variable, threads):
     monkeypatch.setattr(machine, "_cpuinfo", lambda: cpuinfo)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
     assert choose_num_threads(wanted) == threads
+
+
+def test_parts_are_computed_on_threads_with_the_same_numbers_and_errors():
+    rows = torch.randn(6, 300, 30, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(6, 30, 20, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    parts, found, seen = [slice(0, 2), slice(2, 4), slice(4, 6)], [], set()
+
+    def product(tasks):
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        assert map_on_threads(str, parts) == [str(each) for each in parts]  # no thread waits
+        return (rows[tasks] @ weights[tasks]).tanh()
+
+    before, torch_before = num_threads(), torch.get_num_threads()
+    for count in (1, 3):
+        with own_settings():
+            assert set_threads(count) == num_threads() == count
+            seen.clear()
+            found.append(torch.cat(map_on_threads(product, parts)))
+            assert {threads for _, threads in seen} == {1}
+            assert (threading.get_ident() in {ident for ident, _ in seen}) == (count == 1)
+            with torch.no_grad():
+                assert not map_on_threads(product, parts)[2].requires_grad
+            with pytest.raises(ZeroDivisionError):
+                map_on_threads(lambda part: 1 // part.start, parts)
+    assert (num_threads(), torch.get_num_threads()) == (before, torch_before)
+    assert found[0].requires_grad
+    assert torch.equal(*found)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process cannot be forked here")
+def test_a_forked_process_has_threads_of_its_own():
+    with own_settings():
+        set_threads(2)
+        assert map_on_threads(abs, [-1, -2]) == [1, 2]
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # one that hangs must not stay
+            os._exit(0 if map_on_threads(abs, [-1, -2]) == [1, 2] else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_provenance_names_versions_and_the_commit_of_the_source_tree(monkeypatch):

@@ -3,8 +3,8 @@
 import sys
 
 from metarobot.cli.main import main
-from metarobot.learning import meta_update
+from metarobot.learning import chunks, meta_update
 
 if __name__ == "__main__":
-    meta_update.STEPS_AT_ONCE = meta_update.STEPS_KEPT = 1
+    chunks.STEPS_AT_ONCE = meta_update.STEPS_KEPT = 1
     sys.exit(main())

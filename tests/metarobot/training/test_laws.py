@@ -8,7 +8,7 @@ import torch
 from fakes import FakeEnv, Threads, config_of
 
 from metarobot.algorithms import ALGORITHMS
-from metarobot.learning import meta_update
+from metarobot.learning import chunks, meta_update
 from metarobot.learning.distributed import ALONE
 from metarobot.training.trainer import MetaTrainer, TrainerState, num_simulations
 
@@ -75,7 +75,7 @@ def test_in_chunks_of_tasks(straight, monkeypatch):
         {k: v for k, v in each.items() if not k.startswith("time/")} for each in straight.metrics
     ]
     chunk_steps = 5 * EPISODES * HORIZON
-    monkeypatch.setattr(meta_update, "STEPS_AT_ONCE", chunk_steps)
+    monkeypatch.setattr(chunks, "STEPS_AT_ONCE", chunk_steps)
     monkeypatch.setattr(meta_update, "STEPS_KEPT", 2 * chunk_steps)
     assert str(go_on(trainer_of(straight.algorithm), straight)) == str(shown)
 
