@@ -11,9 +11,11 @@ not depend on the machine's speed:
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
 
-Other options measure something else: ``--latent`` a training of `latent` and its adaptation,
-``--scaling`` a meta-iteration on one and on more processes, ``--acting`` acting on one observation
-by each kind of policy, and ``--update`` how time and memory of a meta-update grow with its size.
+``--measure`` chooses another measurement: a training of `latent` and its adaptation, an evaluation
+of shipped policies, a meta-iteration on one and on more processes, acting on one observation by
+each kind of policy, or how time and memory of a meta-update grow with its size.
+
+``--against`` measures another commit too, in turns with this tree, and compares their rows.
 """
 
 from __future__ import annotations
@@ -21,39 +23,46 @@ from __future__ import annotations
 import metarobot  # noqa: F401  before torch: it sets how torch's threads wait
 
 # isort: split
+import io
 import multiprocessing
 import os
 import platform
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
 import mujoco
 import numpy as np
 import pandas as pd
 import torch
-from shared import check_names, takes_options
+from shared import ROOT, check_names, read_rows, takes_options
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import configure, train_config
 from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
+from metarobot.evaluation import task_set
+from metarobot.evaluation.evaluate import evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.io import write_json
 from metarobot.machine import keep_freed_memory, num_threads, provenance, set_threads
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
-from metarobot.training.run_folder import load_curve
+from metarobot.training.load import load_run
+from metarobot.training.run_folder import FOLDER, load_curve, pretrained_names
 from metarobot.training.trainer import COLLECTING, MetaTrainer, num_simulations
 
 Row = dict[str, Any]
@@ -272,6 +281,63 @@ def _measure_adaptation(trainer: MetaTrainer, threads: int) -> tuple[float, floa
         return seconds, sum(recorder.replay(take) for take in recorder.pop())
 
 
+# An evaluation of the shipped policies of a family.
+
+EVALUATED_TASKS = 40
+"""Tasks per split."""
+
+
+class Stopwatch:
+    """Wrap the batch of an environment and add up the time of its steps.
+
+    Args:
+        env: The environment; it keeps the stopwatch.
+        seconds: Seconds of all steps so far, a list of one number.
+    """
+
+    def __init__(self, env: TaskVectorEnv, seconds: list[float]) -> None:
+        self._batch, self._seconds = env.batch, seconds
+        env.batch = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Step the batch."""
+        started = time.perf_counter()
+        result = self._batch.step(*args, **kwargs)
+        self._seconds[0] += time.perf_counter() - started
+        return result
+
+
+def measure_evaluations(command: BenchmarkCommand) -> list[Row]:
+    """Evaluate the shipped policies of every family that has some, heat map included.
+
+    Returns:
+        One row for each family: its time over that of the bare physics.
+    """
+    threads, rows = set_threads(command.threads), list[Row]()
+    config = EvaluationConfig(num_tasks=EVALUATED_TASKS, num_blocks=1)
+    if command.quick:
+        config = replace(config, num_tasks=2, adaptation_episodes=(1,), episodes_per_block=1)
+        config = replace(config, test_episodes=1, grid_size=2, heat_map_episodes=(1,))
+    for family in (name for name in command.families if name in pretrained_names()):
+        run, physics_s = load_run(FOLDER / family), [0.0]
+
+        def make_timed(*args: Any, physics_s: list[float] = physics_s, **kwargs: Any) -> Any:
+            env = make_env(*args, **kwargs)
+            Stopwatch(env, physics_s)
+            return env
+
+        with patch.object(task_set, "make_env", make_timed):
+            started = time.perf_counter()
+            evaluate_runs([run], config, lambda *_: None)
+            seconds = time.perf_counter() - started
+        row: Row = {"family": run.env_id, "evaluation_over_physics": seconds / physics_s[0]}
+        rows.append({**row, "seconds": seconds, "policies": len(run.policies), "threads": threads})
+    return rows
+
+
 # Acting on one observation, on one thread.
 
 KINDS = {
@@ -421,8 +487,16 @@ DEFAULT_FAMILIES = tuple(
 class BenchmarkCommand:
     """Measure the shares of physics, rollouts and meta-updates, for each task family."""
 
+    measure: Literal["families", "latent", "evaluation", "scaling", "acting", "update"] = "families"
+    """Subject of the measurement: the shares of physics for each family, a training of `latent`,
+    an evaluation of shipped policies, several processes of one thread each, acting on one
+    observation, or meta-updates of two sizes."""
     json: Path | None = None
     """File to write the list of rows to."""
+    against: str | None = None
+    """Commit to measure in turns with this tree: rows compare them."""
+    rounds: int = 3
+    """Turns of both with --against."""
     families: tuple[str, ...] = DEFAULT_FAMILIES
     """Presets of the families to measure."""
     repetitions: int = 5
@@ -432,17 +506,9 @@ class BenchmarkCommand:
     quick: bool = False
     """Only check that it works: tiny sizes with meaningless numbers."""
     check: bool = False
-    """Exit with 1 if a bar is missed."""
-    latent: Path | None = None
-    """Measure a training of `latent` instead, and write the rows to this file."""
-    scaling: Path | None = None
-    """Measure several processes instead, of one thread each, and write the rows to this file."""
+    """Exit with 1 if a bar is missed; with --against, if this tree takes a tenth longer."""
     processes: tuple[int, ...] = (1, 2)
-    """Numbers of processes that --scaling measures."""
-    acting: Path | None = None
-    """Measure acting on one observation instead, and write the rows to this file."""
-    update: Path | None = None
-    """Measure the time and memory of meta-updates instead, and write the rows to this file."""
+    """Numbers of processes that `scaling` measures."""
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
@@ -450,8 +516,8 @@ class BenchmarkCommand:
         for family in self.families:
             if family in WITHOUT_PHYSICS:
                 raise ValueError(f"{family} has no physics to compare its time with")
-        if self.repetitions < 1 or self.threads < 0:
-            raise ValueError("--repetitions must be at least 1 and --threads at least 0")
+        if min(self.repetitions, self.rounds) < 1 or self.threads < 0:
+            raise ValueError("--repetitions and --rounds must be at least 1, --threads at least 0")
 
 
 def measure_families(command: BenchmarkCommand) -> list[Row]:
@@ -511,19 +577,109 @@ def _bars_of(family: str) -> Bars:
     return {"rollout_over_physics": (">=", 0.80), "update_over_sampling": ("<=", update)}
 
 
+# Another commit, in turns with this tree.
+
+LONGER_BARS: Bars = {"now_over_before": ("<=", 1.10)}
+"""Least slowdown that counts, beyond the noise of a machine."""
+COMPARED = (
+    "iteration_over_physics",
+    "training_over_physics",
+    "adapting_over_physics",
+    "evaluation_over_physics",
+    "iteration_s",
+    "update_s",
+    "median_us",
+)
+"""Columns in which the commits are compared: times, most of them over that of bare physics."""
+
+
+def measure_against(command: BenchmarkCommand) -> list[Row]:
+    """Measure a commit and this tree in turns, each by its own script and package.
+
+    What seems to take a tenth longer is measured for as many rounds again.
+
+    Returns:
+        One row for each subject and column of `COMPARED`: medians over the rounds, and their ratio.
+    """
+    assert command.against is not None
+    with tempfile.TemporaryDirectory() as folder:
+        archive = ["git", "-C", str(ROOT), "archive", "--format=tar", command.against]
+        packed = subprocess.run(archive, capture_output=True, check=False)
+        if packed.returncode:
+            reason = packed.stderr.decode(errors="replace").strip().splitlines()
+            raise ValueError(f"no commit {command.against!r} here: {' '.join(reason[-1:])}")
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
+            files.extractall(folder, filter="data")
+        measured: list[tuple[list[Row], list[Row]]] = []
+        rows: list[Row] = []
+        for _ in range(2):
+            for _ in range(command.rounds):
+                trees = Path(folder), ROOT
+                before, now = (_measure_tree(tree, command) for tree in trees)
+                measured.append((before, now))
+            rows = _compare(measured)
+            if not missed_bars(rows, LONGER_BARS):
+                break
+    return rows
+
+
+def _measure_tree(tree: Path, command: BenchmarkCommand) -> list[Row]:
+    """Return the rows of the script of a source tree.
+
+    Raises:
+        ValueError: It fails, as where it lacks an option of this script.
+    """
+    words = ["--families", *command.families, "--repetitions", str(command.repetitions)]
+    words += ["--threads", str(command.threads), *["--quick"] * command.quick]
+    if command.measure != "families":  # older scripts have this measurement alone
+        words += ["--measure", command.measure]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.json"
+        done = subprocess.run(
+            [sys.executable, str(tree / "scripts/benchmark.py"), *words, "--json", str(rows)],
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()
+            raise ValueError(f"the benchmark of {tree} fails: {' '.join(reason[-1:])}")
+        return read_rows(rows)
+
+
+def _compare(measured: Sequence[tuple[list[Row], list[Row]]]) -> list[Row]:
+    """Compare the rows of a commit and of this tree, a pair for each round."""
+    rows: list[Row] = []
+    for index, subject in enumerate(measured[0][1]):
+        for column in (name for name in COMPARED if name in subject):
+            before, now = (
+                median(sides[side][index][column] for sides in measured) for side in (0, 1)
+            )
+            row: Row = {"subject": f"{next(iter(subject.values()))} {column}", "before": before}
+            rows.append({**row, "now": now, "now_over_before": now / before})
+    return rows
+
+
+MEASUREMENTS: dict[str, tuple[Callable[[BenchmarkCommand], list[Row]], Bars | None]] = {
+    "families": (measure_families, None),
+    "latent": (measure_latent, LATENT_BARS),
+    "evaluation": (measure_evaluations, {}),
+    "acting": (measure_acting, {"p99_us": ("<=", MOST_P99_US)}),
+    "scaling": (measure_scaling, {}),
+    "update": (measure_updates, UPDATE_BARS),
+}
+"""What `--measure` chooses: the measurement, and its bars."""
+
+
 @takes_options(BenchmarkCommand, "benchmark.py")
 def main(command: BenchmarkCommand) -> int:
     """Run the benchmark; return 0, or 1 if --check finds a missed bar."""
     silence_mujoco()
-    measurements = [
-        (command.latent, measure_latent, LATENT_BARS),
-        (command.acting, measure_acting, {"p99_us": ("<=", MOST_P99_US)}),
-        (command.scaling, measure_scaling, {}),
-        (command.update, measure_updates, UPDATE_BARS),
-    ]
-    chosen = [each for each in measurements if each[0] is not None]
-    path, measure, bars = (*chosen, (command.json, measure_families, None))[0]
-    rows = measure(command)
+    measure, bars = MEASUREMENTS[command.measure]
+    if command.against is not None:
+        measure, bars = measure_against, LONGER_BARS
+    path, rows = command.json, measure(command)
     machine = f"{provenance(1)['machine']['cpu']}, {os.cpu_count()} logical processors"
     print(f"{machine}, {platform.platform()}; {num_threads()} threads;", end=" ")
     print(f"torch {torch.__version__}, mujoco {mujoco.__version__}")

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 from dataclasses import replace
 
 import benchmark
@@ -60,13 +61,60 @@ def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
 
 def test_benchmark_measures_a_training_of_latent(tmp_path):
     out = tmp_path / "latent.json"
-    words = ["--quick", "--threads", "1", "--latent", str(out), "--families", "panda"]
-    assert benchmark.main(words) == 0
+    words = ["--quick", "--threads", "1", "--measure", "latent", "--families", "panda"]
+    assert benchmark.main([*words, "--json", str(out)]) == 0
     (r,) = json.loads(out.read_text())
     assert r["family"] == "metarobot/Panda-v0"
     assert r["training_over_physics"] > max(1.0, r["fit_over_physics"]) > 0.0
     assert r["adapting_over_physics"] > 1.0
     assert r["adapted_tasks_per_s"] > 0.0
+
+
+def test_benchmark_measures_an_evaluation_of_shipped_policies(tmp_path):
+    out = tmp_path / "evaluation.json"
+    words = ["--quick", "--threads", "1", "--measure", "evaluation", "--families", "grip"]
+    assert benchmark.main([*words, "--json", str(out)]) == 0
+    (r,) = json.loads(out.read_text())
+    assert r["policies"] >= 3
+    assert r["evaluation_over_physics"] > 1.0
+
+
+def commit_of(tree, script):
+    """A repository in a folder with a benchmark script, and its commit."""
+    (tree / "scripts").mkdir(exist_ok=True)
+    (tree / "scripts/benchmark.py").write_text(script)
+    git = ["git", "-C", str(tree), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x", "--allow-empty"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    return tree
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+assert sys.argv[1:5] == ["--families", "grip", "--repetitions", "1"], sys.argv
+row = {"family": "Grip", "iteration_over_physics": %s, "rollout_over_physics": 0.9}
+Path(sys.argv[-1]).write_text(json.dumps([row]))
+"""
+
+
+def test_benchmark_compares_a_commit_with_this_tree(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "ROOT", commit_of(tmp_path, SCRIPT % 2.0))
+    words = ["--against", "HEAD", "--families", "grip", "--repetitions", "1", "--check"]
+    out = tmp_path / "compared.json"
+    for now, code in ((1.9, 0), (2.3, 1)):
+        (tmp_path / "scripts/benchmark.py").write_text(SCRIPT % now)
+        assert benchmark.main([*words, "--json", str(out)]) == code
+        (r,) = json.loads(out.read_text())
+        assert r["subject"] == "Grip iteration_over_physics"
+        assert (r["before"], r["now"]) == (2.0, now)
+        assert r["now_over_before"] == pytest.approx(now / 2)
+    assert "now_over_before 1.15, wanted <= 1.10" in capsys.readouterr().out
+    (tmp_path / "scripts/benchmark.py").write_text("raise SystemExit('no such option')")
+    assert benchmark.main(words) == 2
+    assert "fails: no such option" in capsys.readouterr().err
+    assert benchmark.main([*words[:1], "nothing", *words[2:]]) == 2
+    assert "no commit 'nothing' here" in capsys.readouterr().err
 
 
 def test_bars():
@@ -84,7 +132,7 @@ def test_bars():
 @pytest.mark.stress
 def test_benchmark_measures_meta_updates_of_two_sizes(tmp_path, capsys):
     out = tmp_path / "update.json"
-    assert benchmark.main(["--quick", "--update", str(out)]) == 0
+    assert benchmark.main(["--quick", "--measure", "update", "--json", str(out)]) == 0
     small, large = json.loads(out.read_text())
     assert small["growth"] == 1.0
     assert large["growth"] == pytest.approx(large["update_s"] / small["update_s"])
@@ -243,7 +291,7 @@ def test_update_touches_only_what_is_generated():
 @pytest.mark.stress
 def test_scaling_compares_processes(tmp_path, capsys):
     path = tmp_path / "new" / "scaling.json"
-    options = ["--scaling", str(path), "--quick", "--families", "grip", "--processes", "1", "2"]
+    options = ["--measure", "scaling", "--json", str(path), "--quick", "--families", "grip", "--processes", "1", "2"]
     assert benchmark.main(options) == 0
     rows = json.loads(path.read_text())
     assert [(row["processes"], row["speed_up"] > 0) for row in rows] == [(1, True), (2, True)]
