@@ -537,7 +537,7 @@ _HALF_CHEETAH = RunConfig(
     initial_std=0.3,
     normalise_outer=True,
     gae_lambda=0.95,
-    options={"inner_lr": 0.5, "adaptation_min_std": 0.2, "max_kl": 0.03},
+    options={"inner_lr": 0.5, "adaptation_min_std": 0.2, "max_kl": 0.03, "fisher_episodes": 3},
 )
 
 PRESETS: dict[str, RunConfig] = {
