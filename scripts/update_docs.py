@@ -407,6 +407,10 @@ TABLES: dict[str, Callable[[], Rows | str]] = {
         "family horizon rollout_over_physics update_over_sampling iteration_over_physics "
         "rollout_steps_per_s",
     ),
+    "speed of latent": lambda: pick(
+        "benchmark_latent.json",
+        "family training_over_physics fit_over_physics adapting_over_physics training_steps_per_s",
+    ),
     "scaling": lambda: pick("scaling.json", "family processes iteration_s speed_up cpu"),
     "diagnosis of arms": lambda: accuracy(arms=True),
     "diagnosis of machines": lambda: accuracy(arms=False),

@@ -291,7 +291,18 @@ def test_update_touches_only_what_is_generated():
 @pytest.mark.stress
 def test_scaling_compares_processes(tmp_path, capsys):
     path = tmp_path / "new" / "scaling.json"
-    options = ["--measure", "scaling", "--json", str(path), "--quick", "--families", "grip", "--processes", "1", "2"]
+    options = [
+        "--measure",
+        "scaling",
+        "--json",
+        str(path),
+        "--quick",
+        "--families",
+        "grip",
+        "--processes",
+        "1",
+        "2",
+    ]
     assert benchmark.main(options) == 0
     rows = json.loads(path.read_text())
     assert [(row["processes"], row["speed_up"] > 0) for row in rows] == [(1, True), (2, True)]

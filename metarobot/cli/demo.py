@@ -32,7 +32,7 @@ VIDEO_FILE = "adaptation.mp4"
 NUM_FILMS = 2
 """Films of the worst tasks in the report."""
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
-TRAINING = replace(PRESETS[FAMILY], total_steps=300_000, episodes_per_task=10)
+TRAINING = replace(PRESETS[FAMILY], total_steps=200_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(
     num_tasks=50,
     adaptation_episodes=(1, 2, 5, 10, 20),
