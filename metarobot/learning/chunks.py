@@ -11,24 +11,25 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from metarobot.machine import num_threads
 from metarobot.policies import Params
 
 STEPS_AT_ONCE = 32_768
-"""Control steps of a chunk, in all blocks of its tasks, if two tasks do not hold more.
+"""Control steps of `CHUNKS_AT_ONCE`, in all blocks, if two tasks of each do not hold more.
 
 Second derivatives keep about 4 KB of each step for a policy of two layers of 64 units.
 """
+
+CHUNKS_AT_ONCE = 2
+"""Chunks for threads to share. The number does not follow that of the threads: products of many
+small matrices round by the number of matrices, and threads must not change a result."""
 
 
 def task_chunks(num_tasks: int, steps_per_task: int) -> list[slice]:
     """Share N tasks out into chunks of nearly equal size, by the control steps of each task.
 
-    Slices cover 0 .. N - 1 in order. Each holds two tasks or more, unless N is 1. Every thread has
-    a chunk, and as many as the others, if there are tasks enough.
+    Slices cover 0 .. N - 1 in order. Each holds two tasks or more, unless N is 1.
     """
-    threads = num_threads()
-    wanted = -(-num_tasks * steps_per_task // (STEPS_AT_ONCE * threads)) * threads
+    wanted = CHUNKS_AT_ONCE * -(-num_tasks * steps_per_task // STEPS_AT_ONCE)
     count = max(1, min(wanted, num_tasks // 2))
     edges = [num_tasks * index // count for index in range(count + 1)]
     return [slice(*pair) for pair in pairwise(edges)]
