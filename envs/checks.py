@@ -18,7 +18,7 @@ import numpy as np
 from metarobot.machine import import_mujoco
 
 if TYPE_CHECKING:
-    from metarobot.envs.family import TaskFamily
+    from metarobot.envs.family import MujocoFamily
 
 LONGEST_VALUE = 60
 """Characters of a value that an error shows."""
@@ -129,7 +129,7 @@ def simulation_bytes(model: Any) -> int:
 
 
 @cache
-def own_simulation_bytes(family: type[TaskFamily]) -> int:
+def own_simulation_bytes(family: type[MujocoFamily]) -> int:
     """Return the memory of one simulation in a family's own scene."""
     return simulation_bytes(family.compile_own_scene())
 

@@ -1,4 +1,4 @@
-"""Base of a task family: its declarations and methods, of which `TaskVectorEnv` makes a batch."""
+"""Base of a task family: its declarations and methods, of which a batch is made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from gymnasium.spaces import Box
 
+from metarobot.envs.checks import own_simulation_bytes
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, Tasks
 
@@ -73,19 +74,9 @@ class RepeatedMotion:
 
 
 class TaskFamily:
-    """The physics, tasks, observations and rewards of a family, for a batch of simulations.
-
-    A family declares the class variables below, and implements ``_apply_tasks``, ``_start``,
-    ``_command``, ``_observe`` and ``_evaluate``; ``_bind`` where it has a state of its own.
-    """
-
-    # Declared by the family.
+    """The tasks, observations and actions of a family, whatever simulates it."""
 
     family: ClassVar[str]
-    scene_path: ClassVar[Path]
-    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
-    """Kinds of elements that the family finds by their number instead of their name: a user's
-    scene must have the same ones in the same order."""
     distribution: TaskDistribution  # the family's; the variant's in an environment with one
     heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
@@ -95,20 +86,12 @@ class TaskFamily:
     repeated_motion: ClassVar[RepeatedMotion | None] = None
     """The motion that every episode repeats; None where episodes differ, or hide their errors."""
     default_horizon: ClassVar[int]
-    timestep_s: ClassVar[float]
-    """Time step of the scene."""
-    substeps: ClassVar[int]
-    """Time steps in a control step."""
     start_size: int
-    push_body: ClassVar[str | None] = None
-    """Body that a variant's pushes act on; None if the family allows no pushes."""
+    """S, uniforms in [0, 1) that place the start of an episode."""
     settle_steps: ClassVar[int] = 0
     """Control steps added to the last one of an episode, so that moving bodies come to rest."""
 
-    contact_force_m_per_n: ClassVar[float] = 0.01
-    """Length of the arrow that stands for a contact force of 1 N in pictures that show them."""
-
-    # Set by `TaskVectorEnv` before the methods of the family run.
+    # Set by `TaskBatch` before the methods of the family run.
 
     num_envs: int
     """Number of simulations."""
@@ -116,20 +99,6 @@ class TaskFamily:
     """Control steps per episode T."""
     control_dt_s: float
     """Duration of a control step."""
-    model: Any
-    """The compiled scene, with the robot as built."""
-    batch: Batch
-    """The simulations."""
-    _sensors: np.ndarray
-    """Sensors of the simulations, a live view (num_envs, nsensordata)."""
-    _qpos: np.ndarray
-    """Positions, a live view (num_envs, nq)."""
-    _qvel: np.ndarray
-    """Velocities, a live view (num_envs, nv)."""
-    _ctrl: np.ndarray
-    """Controls, a live view (num_envs, nu)."""
-    _act: np.ndarray
-    """States of the actuators, such as set-points, a live view (num_envs, na)."""
     _elapsed: np.ndarray
     """Control steps since the reset, (num_envs,)."""
 
@@ -176,13 +145,74 @@ class TaskFamily:
     @classmethod
     def control_step_s(cls) -> float:
         """Return the duration of a control step."""
-        return cls.substeps * cls.timestep_s
+        raise NotImplementedError
+
+    @classmethod
+    def simulation_bytes(cls) -> int:
+        """Return the memory that one simulation takes in this process."""
+        raise NotImplementedError
 
     @classmethod
     def summary(cls) -> str:
         """Return the first sentence of the family's module, which describes the task."""
         line = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
         return line.partition(": ")[2] or line
+
+    def outcome_words(self, sim: int, success: bool) -> str:
+        """Return how the episode of simulation ``sim`` has ended, as "block slips"."""
+        del sim
+        return "success" if success else "missed"
+
+
+class MujocoFamily(TaskFamily):
+    """The physics of a family, for a batch of MuJoCo's simulations.
+
+    A family declares the class variables below and those of `TaskFamily`, and implements
+    ``_apply_tasks``, ``_start``, ``_command``, ``_observe`` and ``_evaluate``; ``_bind`` where it
+    has a state of its own.
+    """
+
+    # Declared by the family.
+
+    scene_path: ClassVar[Path]
+    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
+    """Kinds of elements that the family finds by their number instead of their name: a user's
+    scene must have the same ones in the same order."""
+    timestep_s: ClassVar[float]
+    """Time step of the scene."""
+    substeps: ClassVar[int]
+    """Time steps in a control step."""
+    push_body: ClassVar[str | None] = None
+    """Body that a variant's pushes act on; None if the family allows no pushes."""
+    contact_force_m_per_n: ClassVar[float] = 0.01
+    """Length of the arrow that stands for a contact force of 1 N in pictures that show them."""
+
+    # Set by `TaskVectorEnv` before the methods of the family run.
+
+    model: Any
+    """The compiled scene, with the robot as built."""
+    batch: Batch
+    """The simulations."""
+    _sensors: np.ndarray
+    """Sensors of the simulations, a live view (num_envs, nsensordata)."""
+    _qpos: np.ndarray
+    """Positions, a live view (num_envs, nq)."""
+    _qvel: np.ndarray
+    """Velocities, a live view (num_envs, nv)."""
+    _ctrl: np.ndarray
+    """Controls, a live view (num_envs, nu)."""
+    _act: np.ndarray
+    """States of the actuators, such as set-points, a live view (num_envs, na)."""
+
+    @classmethod
+    def control_step_s(cls) -> float:
+        """Return the duration of a control step."""
+        return cls.substeps * cls.timestep_s
+
+    @classmethod
+    def simulation_bytes(cls) -> int:
+        """Return the memory that one simulation takes in this process, in the own scene."""
+        return own_simulation_bytes(cls)
 
     def _sensor(self, name: str) -> np.ndarray:
         """Return a live view of a sensor, (num_envs, its numbers)."""
@@ -225,8 +255,3 @@ class TaskFamily:
 
     def _paint(self, sim: int, model: Any) -> None:
         """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
-
-    def outcome_words(self, sim: int, success: bool) -> str:
-        """Return how the episode of simulation ``sim`` has ended, as "block slips"."""
-        del sim
-        return "success" if success else "missed"

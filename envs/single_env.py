@@ -11,8 +11,8 @@ import numpy as np
 from metarobot.envs.checks import read_numbers, read_options, read_start
 from metarobot.envs.registration import make_env
 from metarobot.envs.renderer import Window
+from metarobot.envs.task_batch import GymnasiumMixin
 from metarobot.envs.tasks import TaskDistribution, Tasks
-from metarobot.envs.vector_env import GymnasiumMixin
 
 
 class TaskEnv(GymnasiumMixin, gym.Env):

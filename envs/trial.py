@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.checks import after_number, show
-from metarobot.envs.family import ObservationElement, TaskFamily
+from metarobot.envs.family import MujocoFamily, ObservationElement
 from metarobot.envs.scene import quiet_mujoco
 from metarobot.envs.tasks import TaskDistribution, TaskError
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -44,10 +44,12 @@ def check_family(env_id: Any, vector_class: Any) -> None:
         name = getattr(vector_class, "__name__", repr(vector_class))
         raise TaskError(f"the class of {env_id!r} must be a subclass of TaskVectorEnv, got {name}")
     missing = [name for name in _DECLARED if not hasattr(vector_class, name)]
-    compiles = vector_class.compile_own_scene.__func__ is not TaskFamily.compile_own_scene.__func__
+    compiles = (
+        vector_class.compile_own_scene.__func__ is not MujocoFamily.compile_own_scene.__func__
+    )
     if not compiles and not hasattr(vector_class, "scene_path"):
         missing.append("scene_path")
-    missing += [f"{m}()" for m in _METHODS if getattr(vector_class, m) is getattr(TaskFamily, m)]
+    missing += [f"{m}()" for m in _METHODS if getattr(vector_class, m) is getattr(MujocoFamily, m)]
     if missing:
         raise TaskError(
             f"{vector_class.__name__} cannot be registered as {env_id!r}, it lacks: "
@@ -91,9 +93,9 @@ def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
     """Run a short episode of two tasks twice; nothing is drawn.
 
     Raises:
-        TaskError: A method fails, returns another type or shape than `TaskFamily` declares, returns
-            non-finite numbers or is not repeatable, or an observation element is never within
-            its bounds.
+        TaskError: A method fails, returns another type or shape than `MujocoFamily` declares,
+            returns non-finite numbers or is not repeatable, or an observation element is never
+            within its bounds.
     """
     try:
         with quiet_mujoco(), np.errstate(all="ignore"):

@@ -12,7 +12,7 @@ from math import prod
 from metarobot.algorithms import algorithm_class, make_policy
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
-from metarobot.envs.checks import own_simulation_bytes, require_memory
+from metarobot.envs.checks import require_memory
 from metarobot.learning.chunks import task_chunks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_update import STEPS_KEPT
@@ -97,7 +97,7 @@ def _require(
     at_once = min(computed + STEPS_KEPT, num_steps)
     blocks = f"{num_blocks} x {num_tasks} x {num_episodes} x {family.default_horizon}"
     parts = {
-        f"{num_sims} simulations": num_sims * own_simulation_bytes(family),
+        f"{num_sims} simulations": num_sims * family.simulation_bytes(),
         f"{blocks} control steps": num_steps * num_elements * _BYTES_PER_ELEMENT
         + at_once * num_units * _BYTES_PER_STEP,
         f"{num_tasks} x {num_parameters} parameters": num_tasks
