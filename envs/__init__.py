@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from metarobot.envs.checks import nearest_name
     from metarobot.envs.disturbances import Disturbances
     from metarobot.envs.family import ActionScale, ObservationElement, RepeatedMotion
+    from metarobot.envs.gymnasium_family import EnvironmentSource, GymnasiumVectorEnv
     from metarobot.envs.registration import (
         FAMILIES,
         file_name,
         find_family,
+        find_native,
         make_env,
         register_family,
         short_names,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         load_user_scene,
     )
     from metarobot.envs.single_env import TaskEnv
+    from metarobot.envs.task_batch import TaskBatch
     from metarobot.envs.tasks import (
         SPLITS,
         Split,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
         shipped_variants,
     )
     from metarobot.envs.vector_env import TaskVectorEnv
+    from metarobot.envs.workers import SimulatorError
 
 __getattr__ = names_of(  # MuJoCo is imported when it is used
     __name__,
@@ -55,10 +59,12 @@ __getattr__ = names_of(  # MuJoCo is imported when it is used
             "ObservationElement",
             "RepeatedMotion",
         ),
+        "gymnasium_family": ("EnvironmentSource", "GymnasiumVectorEnv"),
         "registration": (
             "FAMILIES",
             "file_name",
             "find_family",
+            "find_native",
             "make_env",
             "register_family",
             "short_names",
@@ -70,6 +76,7 @@ __getattr__ = names_of(  # MuJoCo is imported when it is used
             "load_user_scene",
         ),
         "single_env": ("TaskEnv",),
+        "task_batch": ("TaskBatch",),
         "tasks": (
             "SPLITS",
             "Split",
@@ -87,5 +94,6 @@ __getattr__ = names_of(  # MuJoCo is imported when it is used
             "shipped_variants",
         ),
         "vector_env": ("TaskVectorEnv",),
+        "workers": ("SimulatorError",),
     },
 )

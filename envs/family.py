@@ -88,6 +88,8 @@ class TaskFamily:
     default_horizon: ClassVar[int]
     start_size: int
     """S, uniforms in [0, 1) that place the start of an episode."""
+    envs_per_task: ClassVar[int] = sys.maxsize
+    """Most simulations that hold the same task at the same time, where memory limits them."""
     settle_steps: ClassVar[int] = 0
     """Control steps added to the last one of an episode, so that moving bodies come to rest."""
 
@@ -153,10 +155,22 @@ class TaskFamily:
         raise NotImplementedError
 
     @classmethod
+    def num_side_by_side(cls, wanted: int, num_tasks: int) -> int:
+        """Return the simulations to make for N tasks: as wanted, unless that is too many a task.
+
+        More episodes then follow in rounds.
+        """
+        return min(wanted, num_tasks * cls.envs_per_task)
+
+    @classmethod
     def summary(cls) -> str:
         """Return the first sentence of the family's module, which describes the task."""
         line = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
         return line.partition(": ")[2] or line
+
+    def _observe(self) -> np.ndarray:
+        """Return the observation without the task, (num_envs, O), not yet clipped."""
+        raise NotImplementedError
 
     def outcome_words(self, sim: int, success: bool) -> str:
         """Return how the episode of simulation ``sim`` has ended, as "block slips"."""
@@ -239,10 +253,6 @@ class MujocoFamily(TaskFamily):
 
     def _command(self, actions: np.ndarray) -> None:
         """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
-        raise NotImplementedError
-
-    def _observe(self) -> np.ndarray:
-        """Return the observation without the task, (num_envs, O)."""
         raise NotImplementedError
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

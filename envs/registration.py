@@ -12,6 +12,7 @@ from metarobot.envs.tasks import TaskError
 from metarobot.machine import Registry
 
 if TYPE_CHECKING:
+    from metarobot.envs.task_batch import TaskBatch
     from metarobot.envs.vector_env import TaskVectorEnv
 
 
@@ -24,7 +25,7 @@ class Preset(Protocol):
         ...
 
 
-FAMILIES: Registry[type[TaskVectorEnv]] = Registry(
+FAMILIES: Registry[type[TaskBatch]] = Registry(
     "metarobot.envs",
     {
         "metarobot/Reach-v0": "reach:ReachVectorEnv",
@@ -41,46 +42,67 @@ FAMILIES: Registry[type[TaskVectorEnv]] = Registry(
         "metarobot/PointNavigation-v0": "point_navigation:PointNavigationVectorEnv",
     },
 )
-"""Every registered family: its Gymnasium id, and its native batch, imported when it is used."""
+"""Every registered family: its Gymnasium id, and its batch, imported when it is used."""
 
 OUTSIDE_PRESETS: dict[str, Preset] = {}
 """Presets of families from outside the package, by id."""
 
 
 def register_family(
-    env_id: str, vector_class: type[TaskVectorEnv], preset: Preset | None = None
+    env_id: str,
+    vector_class: type[TaskVectorEnv] | None = None,
+    preset: Preset | None = None,
+    **source: Any,
 ) -> None:
     """Register a task family: ``gym.make``, ``gym.make_vec`` and every command then know it.
 
     Call it in the module that holds the family, so that importing the module registers it::
 
         register_family("my/Push-v0", PushVectorEnv)
+        register_family("my/Door-v0", env=make_door, distribution=TaskDistribution(...))
 
-    The first call runs a short episode, which takes milliseconds, and refuses a faulty class.
+    The first call runs short episodes, and refuses a faulty family.
     On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
 
     Args:
         env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
-        vector_class: Its native batch, which declares and implements all of `TaskFamily`.
+        vector_class: Its native batch, which declares and implements all of `MujocoFamily`.
         preset: The `RunConfig` that suits it; the defaults of `RunConfig` when None.
+        **source: Instead of a native batch, environments of Gymnasium: the fields of
+            `EnvironmentSource`.
 
     Raises:
         TaskError: The id is taken or malformed, the class lacks something, or a short episode shows
             a mistake.  Registering the same class again changes nothing.
     """
-    from metarobot.envs.trial import check_family, try_family  # and MuJoCo
+    from metarobot.envs.gymnasium_family import EnvironmentSource, make_family
+    from metarobot.envs.trial import check_family, check_id, try_family  # and MuJoCo
+    from metarobot.envs.workers import is_inside
 
-    check_family(env_id, vector_class)
-    if FAMILIES.get(env_id) is vector_class:
+    if is_inside():  # the module is imported for its environments alone
+        return
+    check_id(env_id)
+    known, outside = FAMILIES.get(env_id), EnvironmentSource(**source) if source else None
+    if outside is None:
+        check_family(env_id, vector_class)
+        if known is vector_class:
+            return
+    elif vector_class is not None:
+        raise TaskError(f"{env_id!r} needs a native batch or environments, not both")
+    elif getattr(known, "source", None) == outside:
         return
     if env_id in FAMILIES or env_id in gym.registry:
         raise TaskError(f"the id {env_id!r} is registered already: choose another")
     if preset is not None and getattr(preset, "env_id", None) != env_id:
         of = getattr(preset, "env_id", preset)
         raise TaskError(f"the preset of {env_id!r} must be a RunConfig of it, got one of {of!r}")
-    try_family(env_id, vector_class)
+    if outside is not None:
+        family: type[TaskBatch] = make_family(env_id, outside)
+    else:
+        assert vector_class is not None
+        try_family(env_id, family := vector_class)
     register_id(env_id)
-    FAMILIES[env_id] = vector_class
+    FAMILIES[env_id] = family
     if preset is not None:
         OUTSIDE_PRESETS[env_id] = preset
 
@@ -99,8 +121,8 @@ def register_id(env_id: str) -> None:
     )
 
 
-def find_family(env_id: str) -> type[TaskVectorEnv]:
-    """Return the native batch of a family; TaskError if none has that id."""
+def find_family(env_id: str) -> type[TaskBatch]:
+    """Return the batch of a family; TaskError if none has that id."""
     if env_id not in FAMILIES:
         raise TaskError(
             f"no task family {env_id!r}, allowed: {', '.join(FAMILIES)}, or one of yours once "
@@ -126,16 +148,34 @@ def file_name(env_id: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", family).lower()
 
 
-def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
-    """Make a family's native batch.
+def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskBatch:
+    """Make a family's batch.
 
     Args:
         env_id: Gymnasium id, such as ``metarobot/Grip-v0``.
         num_envs: Number of simulations.
-        **kwargs: As for :class:`TaskVectorEnv`.
+        **kwargs: As for :class:`TaskVectorEnv`, or :class:`GymnasiumVectorEnv`.
 
     Raises:
         TaskError: No family has that id.
         SceneError: The user's scene is not allowed or lacks elements that the family needs.
     """
     return find_family(env_id)(num_envs, **kwargs)
+
+
+def find_native(env_id: str, what: str) -> type[TaskVectorEnv]:
+    """Return the native batch of a family, for what only MuJoCo's simulations can do.
+
+    Args:
+        env_id: Gymnasium id.
+        what: What needs them, the subject of the message.
+
+    Raises:
+        TaskError: It is made of other environments, or none has that id.
+    """
+    from metarobot.envs.vector_env import TaskVectorEnv
+
+    family = find_family(env_id)
+    if not issubclass(family, TaskVectorEnv):
+        raise TaskError(f"{env_id} is made of Gymnasium environments: {what} needs a native family")
+    return family

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from metarobot.envs.checks import read_numbers, read_options, read_start
-from metarobot.envs.registration import make_env
+from metarobot.envs.registration import find_family, find_native
 from metarobot.envs.renderer import Window
 from metarobot.envs.task_batch import GymnasiumMixin
 from metarobot.envs.tasks import TaskDistribution, Tasks
@@ -37,8 +37,9 @@ class TaskEnv(GymnasiumMixin, gym.Env):
     }
 
     def __init__(self, env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> None:
-        drawn = None if render_mode == "human" else render_mode
-        self.vector_env = make_env(env_id, 1, render_mode=drawn, **kwargs)
+        shown = render_mode == "human"
+        family = find_native(env_id, "a window") if shown else find_family(env_id)
+        self.vector_env = family(1, render_mode=None if shown else render_mode, **kwargs)
         self._window: Window | None = None
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
@@ -113,9 +114,10 @@ class TaskEnv(GymnasiumMixin, gym.Env):
     def _show(self) -> None:
         """Show the state in the window, if there is to be one."""
         if self.render_mode == "human":
+            batch: Any = self.vector_env
             if self._window is None:
-                self._window = Window(self.vector_env.model, self.vector_env.control_dt_s)
-            self._window.show(lambda model, data: self.vector_env.copy_drawn(0, model, data))
+                self._window = Window(batch.model, batch.control_dt_s)
+            self._window.show(lambda model, data: batch.copy_drawn(0, model, data))
 
     def render(self) -> np.ndarray | None:
         """Return the current frame, (480, 640, 3) uint8; None but with the mode ``rgb_array``."""

@@ -93,13 +93,15 @@ class Outcome(NamedTuple):
     unstable: np.ndarray
     """Whether the simulation has failed in this step, which then does not count."""
     finished: np.ndarray
-    """Whether the episode has ended, but for its horizon."""
+    """Whether the episode has ended by itself."""
+    truncated: np.ndarray | bool = False
+    """Whether the simulator has ended it before the horizon, for no reason of the task."""
 
 
 class TaskBatch(GymnasiumMixin, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
-    A subclass implements ``_take_tasks``, ``_reset_rows``, ``_simulate`` and ``_measure``.
+    A subclass implements ``_take_tasks``, ``_reset_rows``, ``_simulate`` and ``_observe``.
 
     Args:
         num_envs: Number of simulations, as many as there is memory for.
@@ -114,6 +116,9 @@ class TaskBatch(GymnasiumMixin, TaskFamily, VectorEnv):
     Raises:
         ValueError: An argument is out of range.
     """
+
+    variant: Any = None
+    """The variant of the family that it is; None for the family itself."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
         "render_modes": ["rgb_array"],
@@ -177,7 +182,11 @@ class TaskBatch(GymnasiumMixin, TaskFamily, VectorEnv):
         raise NotImplementedError
 
     def _measure(self) -> np.ndarray:
-        """Return the observation without the task, (num_envs, O), not yet clipped."""
+        """Return the observation as sensors report it, (num_envs, O)."""
+        return self._observe()
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return a frame of each simulation, (height, width, 3) uint8; None without the mode."""
         raise NotImplementedError
 
     @property
@@ -303,14 +312,14 @@ class TaskBatch(GymnasiumMixin, TaskFamily, VectorEnv):
         ended = self._needs_reset.copy()
         running = ~ended
         held = ended & (self.autoreset_mode is AutoresetMode.DISABLED)
-        rewards, success, unstable, finished = self._simulate(actions, running, held)
+        rewards, success, unstable, finished, cut = self._simulate(actions, running, held)
         terminated = finished & running & ~unstable
         ids = np.flatnonzero(ended & ~held)
         if ids.size:
             self._begin(ids, self._draw_starts(ids))
         observations = self._see(held=unstable | held)
         rewards = np.where(running & ~unstable, rewards, 0.0)
-        truncated = running & (unstable | (self._elapsed >= self.horizon))
+        truncated = running & (unstable | cut | (self._elapsed >= self.horizon))
         self._needs_reset = terminated | truncated | held
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
         return observations, rewards, terminated, truncated, info

@@ -36,10 +36,14 @@ _DECLARED = (
 )
 
 
-def check_family(env_id: Any, vector_class: Any) -> None:
-    """Raise a TaskError that names the mistake if a class is no complete task family."""
+def check_id(env_id: Any) -> None:
+    """Refuse an id that Gymnasium would not take."""
     if not isinstance(env_id, str) or not _ID.fullmatch(env_id):
         raise TaskError(f"a family's id must have the form NAMESPACE/Name-vN, got {env_id!r}")
+
+
+def check_family(env_id: str, vector_class: Any) -> None:
+    """Raise a TaskError that names the mistake if a class is no complete task family."""
     if not isinstance(vector_class, type) or not issubclass(vector_class, TaskVectorEnv):
         name = getattr(vector_class, "__name__", repr(vector_class))
         raise TaskError(f"the class of {env_id!r} must be a subclass of TaskVectorEnv, got {name}")

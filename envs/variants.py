@@ -24,7 +24,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metarobot.envs.checks import LONGEST_VALUE, show
 from metarobot.envs.disturbances import Change, Disturbances, Push
-from metarobot.envs.registration import FAMILIES, find_family, short_names
+from metarobot.envs.registration import FAMILIES, find_native, short_names
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 from metarobot.io import FolderError, read_file
@@ -61,7 +61,7 @@ class Variant:
     @property
     def vector_class(self) -> type[TaskVectorEnv]:
         """The native batch of its family."""
-        return find_family(self.env_id)
+        return find_native(self.env_id, "a variant")
 
     @property
     def words(self) -> str:
@@ -84,7 +84,7 @@ class Variant:
         """
         try:
             env_id = _read_family(values)
-            family = find_family(env_id)
+            family = find_native(env_id, "a variant")
             given = _convert({"name": name, **values}, variant_format(family))
             distribution = _read_distribution(given, family.distribution)
             return cls(

@@ -22,7 +22,7 @@ from gymnasium import Space
 from torch import Tensor, nn
 
 from metarobot.algorithms import algorithm_class, make_policy, train_config
-from metarobot.envs import TaskVectorEnv, find_family, make_env
+from metarobot.envs import TaskBatch, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file
 from metarobot.learning.inner_loop import MEASURED
@@ -60,13 +60,13 @@ class SB3VecEnv(VecEnv):
         env: The batch; closed with this.
 
     Raises:
-        TypeError: ``env`` is not a native batch.
+        TypeError: ``env`` is not such a batch.
     """
 
-    def __init__(self, env: TaskVectorEnv) -> None:
-        if not isinstance(getattr(env, "unwrapped", None), TaskVectorEnv):
+    def __init__(self, env: TaskBatch) -> None:
+        if not isinstance(getattr(env, "unwrapped", None), TaskBatch):
             raise TypeError(
-                "SB3VecEnv needs a native batch, made by gym.make_vec or metarobot.envs.make_env, "
+                "SB3VecEnv needs a batch made by gym.make_vec or metarobot.envs.make_env, "
                 f"got {show(env)}"
             )
         self.env = env

@@ -52,7 +52,7 @@ from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import configure, train_config
 from metarobot.config import PRESETS, TrainConfig
-from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
+from metarobot.envs import TaskVectorEnv, file_name, find_family, find_native, silence_mujoco
 from metarobot.evaluation import task_set
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -71,6 +71,11 @@ Bars = dict[str, tuple[str, float]]
 PASSES = 2
 """Timed runs of a rollout, and of its bare physics, in one repetition."""
 _mj: Any = mujoco  # type checkers cannot see its compiled names
+
+
+def make_native(env_id: str, num_envs: int, **options: Any) -> TaskVectorEnv:
+    """Make a family's native batch."""
+    return find_native(env_id, "the benchmark")(num_envs, **options)
 
 
 @dataclass
@@ -141,7 +146,7 @@ class FamilyBenchmark:
     def __init__(self, config: TrainConfig, horizon: int, threads: int) -> None:
         self.config = config
         self.num_envs = config.num_tasks * config.episodes_per_task
-        self.env = make_env(config.env_id, self.num_envs, horizon=horizon, num_threads=threads)
+        self.env = make_native(config.env_id, self.num_envs, horizon=horizon, num_threads=threads)
         self.trainer = MetaTrainer(config, self.env)
         self.recorder = Recorder(self.env)
 
@@ -228,7 +233,7 @@ def measure_latent(command: BenchmarkCommand) -> list[Row]:
 
 def _measure_latent(config: TrainConfig, threads: int) -> Row:
     """Return the ratios of one family, and the rates that they are made of."""
-    env = make_env(config.env_id, num_simulations(config), num_threads=threads)
+    env = make_native(config.env_id, num_simulations(config), num_threads=threads)
     trainer, recorder, physics_s, replayed_s = MetaTrainer(config, env), Recorder(env), 0.0, 0.0
 
     def replay() -> None:
@@ -265,7 +270,7 @@ def _measure_latent(config: TrainConfig, threads: int) -> Row:
 def _measure_adaptation(trainer: MetaTrainer, threads: int) -> tuple[float, float]:
     """Adapt to some tasks: seconds in total, and of bare physics."""
     config, algorithm = trainer.config, trainer.algorithm
-    with closing(make_env(config.env_id, ADAPTED, num_threads=threads)) as env:
+    with closing(make_native(config.env_id, ADAPTED, num_threads=threads)) as env:
         recorder = Recorder(env)
         env.set_tasks(env.distribution.sample(np.random.default_rng(0), ADAPTED))
         shape = (EPISODES, env.horizon, env.start_size, len(env.action_elements))
@@ -325,7 +330,7 @@ def measure_evaluations(command: BenchmarkCommand) -> list[Row]:
         run, physics_s = load_run(FOLDER / family), [0.0]
 
         def make_timed(*args: Any, physics_s: list[float] = physics_s, **kwargs: Any) -> Any:
-            env = make_env(*args, **kwargs)
+            env = make_native(*args, **kwargs)
             Stopwatch(env, physics_s)
             return env
 
@@ -418,7 +423,7 @@ def measure_update(num_tasks: int, num_episodes: int, horizon: int) -> Row:
     for tasks, episodes, steps in ((2, 2, 4), (num_tasks, num_episodes, horizon)):
         run = replace(PRESETS["reach"], num_tasks=tasks, episodes_per_task=episodes, num_threads=1)
         config = configure(run, "maml")
-        env = make_env(config.env_id, num_simulations(config), horizon=steps, num_threads=1)
+        env = make_native(config.env_id, num_simulations(config), horizon=steps, num_threads=1)
         with closing(env):
             update_s = MetaTrainer(config, env).step()["time/update_s"]
     status = Path("/proc/self/status").read_text(encoding="utf-8")  # Linux

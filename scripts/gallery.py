@@ -22,11 +22,12 @@ from shared import check_names, takes_options
 from metarobot.algorithms import configure
 from metarobot.api import render
 from metarobot.config import PRESETS, RenderConfig
-from metarobot.envs import TaskVectorEnv, find_family, make_env
+from metarobot.envs import TaskVectorEnv, find_native
 from metarobot.evaluation.protocol import ITERATIVE, NEVER_ADAPTS
 from metarobot.evaluation.references import make_iterative_learning
 from metarobot.io import write_file
-from metarobot.reporting.films import Camera, adapt_to
+from metarobot.reporting.camera import MujocoCamera
+from metarobot.reporting.films import adapt_to
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip, webp_bytes
 from metarobot.rollout.collect import collect
@@ -154,8 +155,7 @@ def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
 def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
     """Return actions on the filmed task: of the best controllers for the nominal and this task."""
     start, tasks = first_start(env), env.tasks
-    batch = make_env(
-        PRESETS[preset].env_id,
+    batch = type(env)(
         NUM_CANDIDATES,
         horizon=env.horizon,
         num_threads=1,
@@ -194,11 +194,11 @@ def first_start(env: TaskVectorEnv) -> np.ndarray:
 
 def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
     """Film two episodes; return them and the time between two pictures of the film, in seconds."""
-    family = find_family(PRESETS[preset].env_id)
+    family = find_native(PRESETS[preset].env_id, "the gallery")
     step_s = family.control_step_s()
     horizon = None if shown.seconds is None else round(shown.seconds / step_s)
     options = {"horizon": horizon, "num_threads": 1, "render_mode": "rgb_array"}
-    with closing(make_env(PRESETS[preset].env_id, 1, **options)) as env:
+    with closing(family(1, **options)) as env:
         given = {name: [value] for name, value in shown.task.items()}
         env.set_tasks(env.distribution.with_values(given))
         if shown.algorithm is None:
@@ -208,7 +208,7 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
         every = max(
             1, round(FRAME_S / shown.slow_motion / step_s)
         )  # control steps from one picture to the next
-        camera = Camera(env, 1 / every, 1 / (every * step_s))
+        camera = MujocoCamera(env, 1 / every, 1 / (every * step_s))
         clips = [
             camera.replay(first_start(env), actions, name) for name, actions in episodes.items()
         ]

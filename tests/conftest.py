@@ -55,7 +55,7 @@ def quick_pages(monkeypatch):
     monkeypatch.setattr("metarobot.machine.opengl_problem", lambda: None)
     monkeypatch.setattr(TaskVectorEnv, "render", lambda env: [black] * env.num_envs)
     monkeypatch.setattr("metarobot.reporting.style._DPI", 30)
-    monkeypatch.setattr("metarobot.reporting.films.FRAMES_PER_STEP", 1)
+    monkeypatch.setattr("metarobot.reporting.camera.FRAMES_PER_STEP", 1)
     monkeypatch.setattr("scipy.stats.bootstrap", _rough_bootstrap)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from metarobot.envs import TaskVectorEnv
+from metarobot.envs import TaskBatch
 from metarobot.envs.checks import read_numbers, show
 from metarobot.rollout.collect import RolloutEnv
 from metarobot.rollout.episodes import Episodes
@@ -331,7 +331,7 @@ def rollout_env(
 ) -> RolloutEnv:
     """Return an environment in which episodes on one task can be collected; see `RobotEnv`.
 
-    A native batch of this package is taken as it is, and places the starts itself.  With
+    A batch of this package is taken as it is, and places the starts itself.  With
     `one_after_the_other`, each episode must come after the one before, on one robot.
 
     Raises:
@@ -343,14 +343,14 @@ def rollout_env(
             f"a policy adapts to a gymnasium.Env or VectorEnv, got a {type(robot).__name__}"
         )
     batch = robot.unwrapped
-    if isinstance(batch, TaskVectorEnv):
+    if isinstance(batch, TaskBatch):
         number = len(np.unique(batch.tasks.values, axis=0))
         if number > 1:
             raise ValueError(
                 f"a policy adapts to one task, but the batch holds {number}: give each task a "
                 "batch of its own, as env.set_tasks does with one value for each parameter"
             )
-    if isinstance(robot, TaskVectorEnv) and not (one_after_the_other and robot.num_envs > 1):
+    if isinstance(robot, TaskBatch) and not (one_after_the_other and robot.num_envs > 1):
         interface.require_spaces(robot.single_observation_space, robot.single_action_space)
         return robot
     return RobotEnv(

@@ -204,9 +204,10 @@ def _squares(config: TrainConfig, episodes: Episodes, points: np.ndarray) -> Ten
     """Return the mean squared difference of each observation element and the reward, (n, Q, .)."""
     num_candidates = points.shape[1]
     recorded = episodes.rows(np.repeat(np.arange(episodes.num_tasks), num_candidates).tolist())
+    wanted = recorded.num_tasks * recorded.num_episodes
     env = make_env(
         config.env_id,
-        recorded.num_tasks * recorded.num_episodes,
+        find_family(config.env_id).num_side_by_side(wanted, recorded.num_tasks),
         num_threads=config.num_threads,
         variant=config.variant,
         scene_path=config.scene,

@@ -30,7 +30,7 @@ from metarobot.training.run_folder import EVALUATION_FILE, FOLDER, pretrained_na
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metarobot.envs import TaskParameter, TaskVectorEnv
+    from metarobot.envs import TaskBatch, TaskParameter
 
 DIAGNOSES = Path(__file__).parents[1] / "diagnosis/trained"
 """Folder of `metarobot.diagnosis.run`, which is slow to import."""
@@ -132,7 +132,7 @@ def print_family(env_id: str, console: Console) -> None:
     console.print()
 
 
-def episode_text(family: type[TaskVectorEnv]) -> str:
+def episode_text(family: type[TaskBatch]) -> str:
     """Return the length of an episode in control steps and in seconds."""
     steps, step_s = family.default_horizon, family.control_step_s()
     text = f"{steps} control steps of {step_s:g} s, {steps * step_s:.4g} s an episode"

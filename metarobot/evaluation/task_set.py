@@ -13,8 +13,8 @@ from torch import Tensor
 from metarobot.algorithms.base import adapt_in_steps
 from metarobot.envs import (
     SceneRecord,
+    TaskBatch,
     Tasks,
-    TaskVectorEnv,
     Variant,
     find_family,
     make_env,
@@ -111,9 +111,10 @@ class TaskSet:
             num_envs: Simulations; one for each episode if not given.
         """
         num_tasks = len(self.tasks)
+        wanted = num_envs or num_tasks * num_episodes
         env = make_env(
             self.env_id,
-            num_envs or num_tasks * num_episodes,
+            find_family(self.env_id).num_side_by_side(wanted, num_tasks),
             observe_task=observe_task,
             variant=self.variant,
             scene_path=self.scene,
@@ -130,7 +131,7 @@ class TaskSet:
                 env, policy, params, noise=noise, start=draws.start, rewards_hidden=hidden
             )
 
-    def _draws(self, env: TaskVectorEnv, num_episodes: int, block: int | None) -> EpisodeDraws:
+    def _draws(self, env: TaskBatch, num_episodes: int, block: int | None) -> EpisodeDraws:
         """Draw starts and noise of episodes on every task, see `collect`."""
         return draw_episodes(
             self.config.seed,
@@ -141,7 +142,7 @@ class TaskSet:
             adaptation_step=0 if block is None else 2 * block + 1,
         )
 
-    def first_start(self, env: TaskVectorEnv, index: int) -> np.ndarray:
+    def first_start(self, env: TaskBatch, index: int) -> np.ndarray:
         """Return the start of the first test episode on a task, uniforms (1, 1, S)."""
         start = self._draws(env, self.config.test_episodes, None).start
         return start[index : index + 1, :1]

@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
-from itertools import chain, pairwise, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
-import mujoco
 import numpy as np
 from PIL import Image
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.report import Report
-from metarobot.algorithms import algorithm_class
-from metarobot.config import GridSize, RenderConfig, TrainConfig
+from metarobot.config import GridSize, RenderConfig
 from metarobot.envs import (
     Split,
+    TaskBatch,
     TaskDistribution,
     TaskParameter,
     Tasks,
-    TaskVectorEnv,
     Variant,
     find_family,
     make_env,
     parameter_words,
 )
 from metarobot.envs.checks import require_memory
-from metarobot.envs.renderer import Pictures
 from metarobot.evaluation.evaluate import Progress, grid_values
 from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.machine import MissingExtraError, OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
-from metarobot.reporting.style import after_episodes, family_title, in_unit, split_title
+from metarobot.reporting.camera import open_camera
+from metarobot.reporting.style import after_episodes, in_unit, split_title
 from metarobot.reporting.video import (
     BLUE,
-    MOST_FPS,
     ORANGE,
     Clip,
     Film,
     Frame,
     VideoError,
     Words,
-    cell_size,
-    compose_film,
     describe_task,
     mp4_bytes,
     require_film_name,
     write_film,
 )
-from metarobot.rollout.collect import collect, without_nan
+from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_evaluation_memory
 from metarobot.training.run_folder import RunError
 
-FRAMES_PER_STEP = 3
-"""Frames a control step, at most; all but the last are interpolated between two states."""
 NUM_DRAWN = 32
 """Number of tasks to choose one from, of the split farthest from training."""
 CHOSEN = "a chosen task"
@@ -70,11 +63,8 @@ PLACES = ("beyond training", "in a gap of training", "trained on")
 """Places of a value beside the training range, the farthest first."""
 _POSTER_WIDTH_PX = 640
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
-_STILL = 1e-5
-"""Grid of coordinates, in m or rad, on which configurations count as one picture."""
 _DRAWN = 0.9
 """Share of the work that is done when all pictures are drawn."""
-_mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
 
@@ -166,7 +156,7 @@ def _film(
     config: RenderConfig,
     variant: Variant | None = None,
     *,
-    start: Callable[[TaskVectorEnv], np.ndarray] | None = None,
+    start: Callable[[TaskBatch], np.ndarray] | None = None,
     where: str = "",
     note: str = "",
     progress: Progress = silent,
@@ -247,7 +237,7 @@ def render_grid(
         env = camera.env
         steps, num_clips = env.horizon + env.settle_steps, len(adapted) * len(tasks)
         num_frames = num_clips * int(steps * camera.frames_per_step + 1)
-        frame_bytes = 3 * env.pictures.width_px * env.pictures.height_px
+        frame_bytes = 3 * math.prod(camera.size_px)
         frames_words = f"{num_frames} frames"
         require_memory({frames_words: num_frames * frame_bytes}, "film a smaller grid")
         start = _shown_start(env, config)
@@ -502,7 +492,8 @@ def adapt_to(
     params, algorithm = repeat_params(trained.params, num_tasks), trained.algorithm
     if most == 0:
         return {0: params}
-    num_envs, scene = algorithm.num_simulations(num_tasks, most), trained.config.scene
+    wanted, scene = algorithm.num_simulations(num_tasks, most), trained.config.scene
+    num_envs = find_family(env_id).num_side_by_side(wanted, num_tasks)
     env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
     with closing(env):
         env.set_tasks(tasks)
@@ -514,7 +505,7 @@ def adapt_to(
 
 
 def _draws(
-    env: TaskVectorEnv, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
+    env: TaskBatch, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
 ) -> EpisodeDraws:
     """Return the draws of adaptation episodes, or of the filmed episode."""
     action_size = len(env.action_elements)
@@ -527,7 +518,7 @@ def _draws(
     )
 
 
-def _shown_start(env: TaskVectorEnv, config: RenderConfig) -> np.ndarray:
+def _shown_start(env: TaskBatch, config: RenderConfig) -> np.ndarray:
     """Return the uniforms (1, 1, S) that place the start of the filmed episode."""
     return _draws(env, config, _SHOWN, 1, 1).start
 
@@ -539,163 +530,3 @@ def _rows(params: Params, index: int) -> Params:
 
 def _units(distribution: TaskDistribution) -> dict[str, str]:
     return {parameter.name: parameter.unit for parameter in distribution.parameters}
-
-
-@contextmanager
-def open_camera(
-    trained_with: TrainConfig,
-    path: Path,
-    columns: int,
-    config: RenderConfig,
-    variant: Variant | None,
-    rows: int = 1,
-) -> Iterator[Camera]:
-    """Make one simulation in front of a camera, for a film with so many clips side by side.
-
-    Args:
-        trained_with: Training configuration of the filmed policy.
-        path: The film; its ending limits its size and frame rate.
-        columns: Clips side by side.
-        config: Contact forces and slow motion.
-        variant: Variant to film; None for the family itself.
-        rows: Clips one below the other.
-    """
-    env = make_env(
-        trained_with.env_id,
-        1,
-        render_mode="rgb_array",
-        num_threads=1,
-        observe_task=algorithm_class(trained_with.algorithm).observes_task,
-        variant=variant,
-        scene_path=trained_with.scene,
-    )
-    with closing(env):
-        width, height = cell_size(columns, path.suffix.lower(), rows)
-        env.pictures = Pictures(
-            width_px=width, height_px=height, contact_forces=config.contact_forces
-        )
-        step_s = env.control_dt_s * config.slow_motion
-        frames_per_step = min(FRAMES_PER_STEP, MOST_FPS[path.suffix.lower()] * step_s)
-        yield Camera(env, frames_per_step, fps=frames_per_step / step_s)
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One simulation in front of a camera."""
-
-    env: TaskVectorEnv
-    """The simulation, which holds the task."""
-    frames_per_step: float
-    """Frames a control step; fewer than 1 where the film would be too fast."""
-    fps: float
-    """Frames a second of the film."""
-    drawn: dict[tuple[bytes, bytes], Frame] = field(default_factory=dict)
-    """Pictures by task and configuration: none is drawn twice, whichever clip shows it."""
-
-    @property
-    def title(self) -> str:
-        """Family and variant: "Grip", or "Grip, greasy pads"."""
-        title = family_title(self.env.family)
-        return f"{title}, {self.env.variant.words}" if self.env.variant else title
-
-    def task_words(self) -> list[str]:
-        """Return the task that the simulation holds, a parameter each."""
-        return describe_task(self.env.tasks.to_dicts()[0], _units(self.env.distribution))
-
-    def force_words(self) -> list[str]:
-        """Return the scale of the contact force arrows, if they are drawn."""
-        if not self.env.pictures.contact_forces:
-            return []
-        return [f"arrows: contact forces, 10 cm for {0.1 / self.env.contact_force_m_per_n:.3g} N"]
-
-    def film(
-        self,
-        trained: TrainedPolicy | AdaptablePolicy,
-        params: Params,
-        start: np.ndarray,
-        caption: str,
-    ) -> Clip:
-        """Run one deterministic episode and film it.
-
-        The episode is collected as everywhere else; then its actions are replayed in front of the
-        camera, which repeats it bit for bit.
-
-        Args:
-            trained: The policy that acts.
-            params: Its parameters, each leaf (1, ...).
-            start: Uniforms that place the start, (1, 1, S).
-            caption: Caption of the clip.
-        """
-        episodes = collect(self.env, trained.policy, params, noise=None, start=start)
-        return self.replay(start[0, 0], episodes.actions[0, 0].numpy(), caption)
-
-    def replay(self, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
-        """Repeat an episode, with frames of the start, of the end, and evenly between.
-
-        Args:
-            start: Uniforms that place the start, (S,).
-            actions: (T, A), NaN for 0 as in training; the episode ends earlier where the simulation
-                becomes unstable.
-            caption: Caption of the clip.
-        """
-        env, rewards, success = self.env, [], False
-        env.reset(options={"start": start[None]})
-        qpos = env.batch.bind("qpos")  # (1, nq), live
-        frames = [self._picture(qpos[0])]
-        for t, action in enumerate(actions):
-            path = [qpos[0].copy()]
-            with watched(env, lambda path=path: path.append(qpos[0].copy())):
-                _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
-            if info["sim_unstable"][0]:
-                caption += f", unstable in step {t}"
-                break
-            # A step that settles takes as long as several: its reward comes with the last of them.
-            for before, after in pairwise(path):
-                while (share := len(frames) / self.frames_per_step - len(rewards)) <= 1.0:
-                    qpos[0] = between(env, before, after, share)
-                    frames.append(self._picture(qpos[0]))
-                rewards.append(0.0)
-            qpos[0], rewards[-1] = path[-1], float(reward[0])
-            success = bool(info["is_success"][0])
-            if terminated[0] or truncated[0]:
-                break
-        if len(frames) - 1 < len(rewards) * self.frames_per_step:
-            frames.append(self._picture(qpos[0]))
-        return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
-
-    def _picture(self, qpos: np.ndarray) -> Frame:
-        """Return the picture of the simulation, whose configuration is (nq,)."""
-        task = np.concatenate([self.env.tasks[name] for name in self.env.tasks.names]).tobytes()
-        key = task, np.round(qpos / _STILL).astype(np.int64).tobytes()
-        if key not in self.drawn or self.env.pictures.contact_forces:
-            self.drawn[key] = _picture(self.env)
-        return self.drawn[key]
-
-    def compose(self, clips: Sequence[Clip], words: Words, columns: int) -> Iterator[Frame]:
-        """Return the frames of clips side by side, with words above."""
-        dt_s = self.env.control_dt_s
-        return compose_film(clips, words, columns=columns, control_dt_s=dt_s, fps=self.fps)
-
-
-def _picture(env: TaskVectorEnv) -> Frame:
-    frames = env.render()
-    assert frames, "the environment was made without render_mode"
-    return frames[0]
-
-
-@contextmanager
-def watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
-    """Let ``look`` be called as the simulation goes on, several times where it settles."""
-    env.on_advance = look
-    try:
-        yield
-    finally:
-        env.on_advance = None
-
-
-def between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
-    """Return the configuration at a share of the way, along the shortest turn of every rotation."""
-    velocity, position = np.zeros(env.model.nv), before.copy()
-    _mj.mj_differentiatePos(env.model, velocity, 1.0, before, after)
-    _mj.mj_integratePos(env.model, position, velocity, share)
-    return position

@@ -6,16 +6,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from gymnasium.vector import AutoresetMode
 
 from metarobot.policies import Params, Policy, PolicyState, log_prob
+from metarobot.policies.params import TASK_CODE
 from metarobot.rollout.episodes import Episodes
 
 
 class RolloutEnv(Protocol):
     """M simulations, or robots, in which episodes are collected.
 
-    `TaskVectorEnv` is one; `metarobot.adaptation.RobotEnv` makes one of any environment that
+    `TaskBatch` is one; `metarobot.adaptation.RobotEnv` makes one of any environment that
     follows Gymnasium's rules.
     """
 
@@ -98,7 +100,7 @@ def collect(
     Args:
         env: M simulations; with E of them for each task, simulation n · E + e holds task n.
         policy: The policy's functional module.
-        params: One policy per task, each leaf (N, ...).
+        params: One policy per task, each leaf (N, ...); task codes of each episode, (N, E, C).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
         start: Uniforms in [0, 1) that place each episode's start, (N, E, S).
         rewards_hidden: Whether the policy sees NaN for its rewards, which it must accept.
@@ -116,10 +118,15 @@ def collect(
         )
     side_by_side = env.num_envs // N
     state, rounds = policy.start(params), []
+    codes = params.get(TASK_CODE)
+    own_codes = codes is not None and codes.shape[1:2] == (E,) != (side_by_side,)
     mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
     try:
         for first in range(0, E, side_by_side):
             chosen = slice(first, first + side_by_side)
+            if own_codes and codes is not None:  # of each episode; such a policy has no memory
+                some = functional.pad(codes[:, chosen], (0, 0, 0, max(0, chosen.stop - E)))
+                state = policy.start({**params, TASK_CODE: some})
             noises = None if noise is None else noise[:, chosen]
             rounds.append(_run_side_by_side(env, state, noises, start[:, chosen], rewards_hidden))
             if on_ended and on_ended(rounds[-1]):

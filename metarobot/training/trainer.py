@@ -13,6 +13,7 @@ from torch import Tensor
 from metarobot.algorithms import algorithm_class, fit_policy, make_algorithm
 from metarobot.algorithms.base import Algorithm, adapt_in_steps, initial_params
 from metarobot.config import TrainConfig
+from metarobot.envs import find_family
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_update import MetaBatch, UpdateReport
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
@@ -22,7 +23,7 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 
 if TYPE_CHECKING:
-    from metarobot.envs import TaskVectorEnv
+    from metarobot.envs import TaskBatch
     from metarobot.envs.tasks import Tasks
 
 
@@ -60,7 +61,8 @@ def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
     """
     num_tasks, num_episodes = config.block_shape
     held = len(workers.share(num_tasks))
-    return algorithm_class(config.algorithm).num_training_simulations(held, num_episodes)
+    wanted = algorithm_class(config.algorithm).num_training_simulations(held, num_episodes)
+    return find_family(config.env_id).num_side_by_side(wanted, held)
 
 
 class MetaTrainer:
@@ -77,7 +79,7 @@ class MetaTrainer:
     def __init__(
         self,
         config: TrainConfig,
-        env: TaskVectorEnv,
+        env: TaskBatch,
         workers: Workers = ALONE,
     ) -> None:
         """Prepare a run.
@@ -197,7 +199,7 @@ class MetaTrainer:
             self.params, batches, lambda share: progress(COLLECTING + (1.0 - COLLECTING) * share)
         )
 
-    def calibrate(self, env: TaskVectorEnv) -> None:
+    def calibrate(self, env: TaskBatch) -> None:
         """Measure the errors of adaptation on training tasks, one for each simulation of `env`."""
         config, tasks = self.config, range(env.num_envs)
         rng = numpy_generator(config.seed, self.iteration, Phase.CALIBRATION)

@@ -155,7 +155,7 @@ def checks_only(monkeypatch, tmp_path):
         monkeypatch.setattr(f"metarobot.{name}", reached)
     monkeypatch.setattr("metarobot.cli.demo.show_shipped", lambda *arguments: None)
     monkeypatch.setattr("metarobot.training.jobs.run_trainings", reached)
-    monkeypatch.setattr("metarobot.reporting.films.Camera.film", reached)
+    monkeypatch.setattr("metarobot.reporting.camera.Camera.film", reached)
     monkeypatch.setattr("metarobot.reporting.films.collect", reached)
     monkeypatch.chdir(tmp_path)
     if sys.platform != "linux":

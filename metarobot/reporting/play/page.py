@@ -16,7 +16,8 @@ import numpy as np
 
 from metarobot.envs import TaskError
 from metarobot.envs.scene import VIDEO_CAMERA
-from metarobot.reporting.films import PLACES, between, place_of
+from metarobot.reporting.camera import between
+from metarobot.reporting.films import PLACES, place_of
 from metarobot.reporting.play.scene import Drawing, followed_body
 from metarobot.reporting.play.session import ADAPTED, BEFORE, MOST_TRIALS, PlaySession
 from metarobot.reporting.play.tasks import SHOWN_EPISODES, TriedTask

@@ -17,12 +17,12 @@ from metarobot.envs import (
     TaskParameter,
     Variant,
     find_family,
-    make_env,
+    find_native,
     parameter_words,
 )
 from metarobot.evaluation.explain import ActionChange
+from metarobot.reporting.camera import watched
 from metarobot.reporting.explanation import change_words
-from metarobot.reporting.films import watched
 from metarobot.reporting.play.tasks import SHOWN_EPISODES, draw_start, draw_surprise
 from metarobot.rollout.seeding import Phase
 from metarobot.training.load import TrainedPolicy
@@ -134,8 +134,7 @@ class PlaySession:
     ) -> None:
         config = trained.config
         self.policy, self._seed = as_adaptable(trained), seed
-        self.env = make_env(
-            config.env_id,
+        self.env = find_native(config.env_id, "the viewer")(
             2,
             num_threads=1,
             observe_task=trained.algorithm.observes_task,

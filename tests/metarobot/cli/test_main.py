@@ -135,7 +135,7 @@ def test_evaluate_measures_a_run_without_references_that_was_interrupted(grip_ru
 
 @pytest.mark.usefixtures("opengl")
 def test_render_writes_a_video(grip_run, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("metarobot.reporting.films.FRAMES_PER_STEP", 1)
+    monkeypatch.setattr("metarobot.reporting.camera.FRAMES_PER_STEP", 1)
     task = ["--task", "block_mass_kg=1.5", "pad_friction=0.3"]
     arguments = ["render", str(grip_run), "--out", "sub/film.mp4", "--adaptation-episodes", "1"]
     assert main([*arguments, *task]) == 0

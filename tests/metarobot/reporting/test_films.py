@@ -19,9 +19,8 @@ from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.reporting import films
+from metarobot.reporting.camera import FRAMES_PER_STEP, Camera, MujocoCamera
 from metarobot.reporting.films import (
-    FRAMES_PER_STEP,
-    Camera,
     adapt_to,
     choose_task,
     film_chosen_task,
@@ -42,11 +41,11 @@ def seen(monkeypatch):
     """Configurations where pictures would be taken: no OpenGL is needed."""
     seen = []
 
-    def note(env):
-        seen.append(env.batch.bind("qpos")[0].copy())
+    def note(camera):
+        seen.append(camera.env.batch.bind("qpos")[0].copy())
         return np.zeros((48, 64, 3), np.uint8)
 
-    monkeypatch.setattr(films, "_picture", note)
+    monkeypatch.setattr(Camera, "picture", note)
     return seen
 
 
@@ -59,7 +58,7 @@ def composed(monkeypatch, seen):
         composed.append(SimpleNamespace(clips=clips, words=words, columns=options["columns"]))
         return iter(())
 
-    monkeypatch.setattr(films, "compose_film", compose)
+    monkeypatch.setattr("metarobot.reporting.camera.compose_film", compose)
     monkeypatch.setattr(films, "write_film", lambda frames, path, fps: list(frames))
     return composed
 
@@ -99,7 +98,7 @@ def test_a_drawn_task_is_held_out_and_a_given_one_is_completed_with_nominal_valu
 def test_the_filmed_episode_is_the_collected_one_and_pictures_lie_between(trained, seen):
     env = make_env(GRIP, 1, num_threads=1)
     start = np.full((1, 1, env.start_size), 0.3)
-    camera = Camera(env, FRAMES_PER_STEP, 25.0)
+    camera = MujocoCamera(env, FRAMES_PER_STEP, 25.0)
     clip = camera.film(trained, repeat_params(trained.params, 1), start, "before")
     assert len(clip.frames) == 1 + FRAMES_PER_STEP * env.horizon
     tool = np.array(seen)[:, env.model.joint("finger_left").qposadr[0]]
@@ -123,7 +122,7 @@ def test_the_filmed_episode_is_the_collected_one_and_pictures_lie_between(traine
 def test_no_picture_is_drawn_twice_and_no_task_borrows_one(trained, seen):
     env = make_env(GRIP, 1, num_threads=1)
     start = np.full((1, 1, env.start_size), 0.3)
-    camera = Camera(env, 2.0, 25.0)
+    camera = MujocoCamera(env, 2.0, 25.0)
     params = repeat_params(trained.params, 1)
     first, again = (camera.film(trained, params, start, "before") for _ in range(2))
     assert len(seen) <= len(first.frames)

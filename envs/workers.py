@@ -1,0 +1,492 @@
+"""Environments of Gymnasium in processes of their own, several in each.
+
+`gymnasium.vector.AsyncVectorEnv` starts the processes and exchanges messages with them.  It has one
+environment in a process; ours is a `Group` of them, so that one message serves several
+environments, and any number of them takes as many processes as the machine has cores.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import cloudpickle
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+from metarobot.envs.checks import show
+
+_EXTRA = 4
+"""Columns after the observation: reward, terminated, truncated, success."""
+_CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+SUCCESS_NAMES = ("is_success", "success")
+"""Names under which an info says whether the task is solved."""
+_inside = False
+
+
+def is_inside() -> bool:
+    """Whether this is a process that holds environments; it registers no family."""
+    return _inside
+
+
+class SimulatorError(ValueError):
+    """An environment from outside fails, or its process does; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the environments of a family are made, and how they take a task."""
+
+    env_id: str
+    """Id of the family, for messages."""
+    make: Callable[..., gym.Env] | bytes
+    """Makes an environment; pickled where it is sent to another process."""
+    task_by: str
+    """``reset``, ``constructor``, or the name of a method."""
+    timeout_s: float
+    """Longest time for an answer of a process."""
+    render_mode: str | None = None
+    """With which they are made; they are made without that argument if None."""
+
+    def for_processes(self) -> Recipe:
+        """Return the recipe as it can be sent to other processes, functions of a script too."""
+        return replace(self, make=cloudpickle.dumps(self.make))
+
+    @cached_property
+    def _maker(self) -> Callable[..., gym.Env]:
+        global _inside
+        if not isinstance(self.make, bytes):
+            return self.make
+        _inside = True  # before the user's module is imported, which registers the family
+        return cloudpickle.loads(self.make)
+
+    def make_env(self, task: Mapping[str, float]) -> gym.Env:
+        """Make an environment for a task."""
+        kwargs: dict[str, Any] = dict(task) if self.task_by == "constructor" else {}
+        if self.render_mode is not None:
+            kwargs["render_mode"] = self.render_mode
+        env = self._maker(**kwargs)
+        if not isinstance(env, gym.Env):
+            raise TypeError(f"it must give a gymnasium.Env, got {show(env)}")
+        return env
+
+
+class Steps(NamedTuple):
+    """Results of M environments, (M, ...) each."""
+
+    observations: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    success: np.ndarray
+
+
+class Description(NamedTuple):
+    """Facts of an environment."""
+
+    observation_space: Any
+    action_space: Any
+    metadata: dict[str, Any]
+    horizon: int | None
+    """Its own limit of the steps in an episode, if it has one."""
+    summary: str
+    """First line of its documentation."""
+
+
+class Group(gym.Env):
+    """The environments of one process as one, each made at its first reset.
+
+    An observation has a row for each of its K environments, an action too, which ends with a flag:
+    whether to step it.  An exception becomes the ``error`` of an info.
+
+    Args:
+        recipe: How they are made.
+        first: Index of the first one in the batch.
+        shape: (K, O, A): environments, and elements of an observation and an action.
+    """
+
+    def __init__(self, recipe: Recipe, first: int, shape: tuple[int, int, int]) -> None:
+        count, observation_size, action_size = shape
+        shape_out, shape_in = (count, observation_size + _EXTRA), (count, action_size + 1)
+        self.observation_space = Box(-np.inf, np.inf, shape_out, np.float64)
+        self.action_space = Box(-np.inf, np.inf, shape_in, np.float64)
+        self._recipe, self._first, self._size = recipe, first, observation_size
+        self._envs: list[gym.Env | None] = [None] * count
+        self._tasks: list[Mapping[str, float]] = [{}] * count
+        self._rows = np.zeros((count, observation_size + _EXTRA))
+        self._doing = ""  # for messages
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seed: Not used.
+            options: ``seeds`` by the index of the environment in the batch; ``tasks``, a dictionary
+                for each of them.
+        """
+        del seed
+        given = options or {}
+        return self._rows, self._catch(self._reset, given["seeds"], given["tasks"])
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Step the environments whose flag is set."""
+        return self._rows, 0.0, False, False, self._catch(self._step, action)
+
+    def render(self) -> Any:
+        """Return a frame of each environment, or the text of an error."""
+        frames: list[Any] = []
+        error = self._catch(lambda: frames.extend(self._render()))
+        return error.get("error") or frames
+
+    def describe(self, task: Mapping[str, float]) -> Description | str:
+        """Return the facts of an environment, or the text of an error."""
+        found: list[Description] = []
+        error = self._catch(lambda: found.append(self._describe(task)))
+        return error.get("error") or found[0]
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            if env is not None:
+                env.close()
+
+    def _catch(self, work: Callable[..., None], *arguments: Any) -> dict[str, Any]:
+        """Work; return an info with the text of the exception, if there is one."""
+        try:
+            work(*arguments)
+        except Exception as error:
+            return {"error": f"{self._doing}: {_words(error)}"}
+        return {}
+
+    def _reset(self, seeds: Mapping[int, int], tasks: Sequence[Mapping[str, float]]) -> None:
+        for row in range(len(self._envs)):
+            number = self._first + row
+            if number not in seeds:
+                continue
+            env = self._with_task(row, tasks[number])
+            self._doing = f"reset() of environment {number}"
+            options = {"tasks": dict(tasks[number])} if self._recipe.task_by == "reset" else None
+            answer = env.reset(seed=seeds[number], options=options)
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise TypeError(f"it must return (observation, info), got {show(answer)}")
+            self._rows[row] = 0.0
+            self._rows[row, : self._size] = self._read(answer[0])
+
+    def _with_task(self, row: int, task: Mapping[str, float]) -> gym.Env:
+        """Return the environment of a row, which holds the task unless its reset takes it."""
+        env, by = self._envs[row], self._recipe.task_by
+        number = self._first + row
+        if env is not None and by == "constructor" and task != self._tasks[row]:
+            self._doing = f"close() of environment {number}"
+            env.close()
+            env = None
+        if env is None:
+            self._doing = f"making environment {number}"
+            env = self._envs[row] = self._recipe.make_env(task)
+        if by not in ("reset", "constructor"):
+            self._doing = f"{by}() of environment {number}"
+            env.get_wrapper_attr(by)(dict(task))
+        self._tasks[row] = task
+        return env
+
+    def _step(self, actions: np.ndarray) -> None:
+        for row in np.flatnonzero(actions[:, -1]):
+            env = self._envs[row]
+            assert env is not None, "stepped before its reset"
+            self._doing = f"step() of environment {self._first + row}"
+            answer = env.step(actions[row, :-1].astype(env.action_space.dtype))
+            if not isinstance(answer, tuple) or len(answer) != 5:
+                raise TypeError(
+                    "it must return (observation, reward, terminated, truncated, info), "
+                    f"got {show(answer)}"
+                )
+            observation, reward, terminated, truncated, info = answer
+            success = next((info[name] for name in SUCCESS_NAMES if name in info), False)
+            self._rows[row, : self._size] = self._read(observation)
+            flags = {"terminated": terminated, "truncated": truncated, "is_success": success}
+            self._rows[row, self._size :] = [
+                _number("the reward", reward),
+                *(_number(name, flag) != 0.0 for name, flag in flags.items()),
+            ]
+
+    def _read(self, observation: Any) -> np.ndarray:
+        values = np.asarray(observation)
+        if values.dtype.kind not in "fiub" or values.shape != (self._size,):
+            raise TypeError(
+                f"the observation must be numbers of shape ({self._size},), got "
+                f"{values.dtype} of shape {values.shape}"
+            )
+        return values
+
+    def _render(self) -> Iterator[np.ndarray]:
+        for row, env in enumerate(self._envs):
+            if env is not None:
+                self._doing = f"render() of environment {self._first + row}"
+                frame = np.asarray(env.render())
+                if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                    raise TypeError(
+                        "it must return a picture (height, width, 3) of uint8, got "
+                        f"{frame.dtype} of shape {frame.shape}"
+                    )
+                yield frame
+
+    def _describe(self, task: Mapping[str, float]) -> Description:
+        env = self._with_task(0, task)
+        self._doing = "the spaces of the environment"
+        spec = env.spec
+        lines = (type(env.unwrapped).__doc__ or "").strip().splitlines()
+        return Description(
+            env.observation_space,
+            env.action_space,
+            {"render_fps": env.metadata.get("render_fps")},
+            None if spec is None else spec.max_episode_steps,
+            lines[0].rstrip(".") if lines else "",
+        )
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number or a flag that an environment gives; NaN passes, as of a failed step."""
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be a number, got {show(value)}")
+    return float(array.reshape(()))
+
+
+def _words(error: Exception) -> str:
+    """Return an exception in one line, with the place outside of this package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if frame.filename != __file__]
+    place = f" in {outside[-1].filename}, line {outside[-1].lineno}" if outside else ""
+    return " ".join(f"{type(error).__name__}: {error}{place}".split())
+
+
+class Workers:
+    """M environments in processes.
+
+    Args:
+        recipe: How they are made.
+        shape: (M, O, A): environments, and elements of an observation and an action.
+        num_processes: Most processes to take; in a process that may start none, there are none.
+
+    Raises:
+        SimulatorError: A process cannot be started.
+    """
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, int, int], num_processes: int) -> None:
+        number, observation_size, action_size = shape
+        self._recipe, self._size = recipe, observation_size
+        self._count = -(-number // min(num_processes, number))  # environments of a process
+        self._groups = -(-number // self._count)
+        self._number = number
+        group_shape = self._count, observation_size, action_size
+        self._actions = np.zeros((self._groups * self._count, action_size + 1))
+        self._here: Group | None = None
+        self._processes: AsyncVectorEnv | None = None
+        if multiprocessing.current_process().daemon:  # which may have no children
+            self._count, self._groups = number, 1
+            self._here = Group(recipe, 0, (number, observation_size, action_size))
+            return
+        sent = recipe.for_processes()
+        makers = [
+            _GroupMaker(sent, place * self._count, group_shape) for place in range(self._groups)
+        ]
+        with _without_main(), self._failing("its start"):
+            self._processes = _Processes(
+                makers, copy=False, context=_CONTEXT, autoreset_mode=AutoresetMode.DISABLED
+            )
+
+    def describe(self, task: Mapping[str, float]) -> Description:
+        """Return the facts of an environment; the shape of the workers may be any."""
+        if self._here is not None:
+            found = self._here.describe(task)
+        else:
+            found = self._call("describe", task)[0]
+        if isinstance(found, str):
+            raise SimulatorError(f"{self._recipe.env_id}: {found}")
+        return found
+
+    def reset(self, seeds: Mapping[int, int], tasks: Sequence[Mapping[str, float]]) -> np.ndarray:
+        """Begin an episode in some environments; return the observations of all, (M, O).
+
+        Args:
+            seeds: Seed by the index of the environment.
+            tasks: Task of each of the M environments.
+        """
+        options = {"seeds": dict(seeds), "tasks": list(tasks)}
+        if self._here is not None:
+            rows, info = self._here.reset(options=options)
+            return self._rows(rows[None], info)[:, : self._size]
+        processes = self._running()
+        with self._failing("reset()"):
+            processes.reset_async(options=options)
+            rows, infos = processes.reset_wait(self._recipe.timeout_s)
+        return self._rows(rows, infos)[:, : self._size]
+
+    def step(self, actions: np.ndarray, running: np.ndarray) -> Steps:
+        """Step the environments that run.
+
+        Args:
+            actions: In the units of the environment, (M, A).
+            running: Which to step, (M,) bool; the rows of others are the last ones.
+        """
+        self._actions[: self._number, :-1] = actions
+        self._actions[: self._number, -1] = running
+        grouped = self._actions.reshape(self._groups, self._count, -1)
+        if self._here is not None:
+            rows, _, _, _, info = self._here.step(grouped[0])
+            found = self._rows(rows[None], info)
+        else:
+            processes = self._running()
+            with self._failing("step()"):
+                processes.step_async(grouped)
+                rows, _, _, _, infos = processes.step_wait(self._recipe.timeout_s)
+            found = self._rows(rows, infos)
+        reward, *flags = found[:, self._size :].T
+        return Steps(found[:, : self._size], reward, *(flag != 0.0 for flag in flags))
+
+    def render(self) -> list[np.ndarray]:
+        """Return a frame of each environment that was reset."""
+        found = [self._here.render()] if self._here is not None else self._call("render")
+        for frames in found:
+            if isinstance(frames, str):
+                raise SimulatorError(f"{self._recipe.env_id}: {frames}")
+        return [frame for frames in found for frame in frames]
+
+    def close(self) -> None:
+        """Close the environments, and end the processes; one that does not answer is killed."""
+        if self._here is not None:
+            self._here.close()
+        elif self._processes is not None and not self._processes.closed:
+            try:
+                self._processes.close(timeout=self._recipe.timeout_s)
+            except Exception:  # a process is gone, or an environment fails once more
+                self._kill()
+
+    def _call(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        processes = self._running()
+        with self._failing(f"{name}()"):
+            processes.call_async(name, *arguments)
+            return processes.call_wait(self._recipe.timeout_s)
+
+    def _running(self) -> AsyncVectorEnv:
+        assert self._processes is not None
+        if self._processes.closed:
+            raise SimulatorError(f"{self._recipe.env_id}: its processes have ended: make another")
+        return self._processes
+
+    def _rows(self, rows: np.ndarray, infos: Mapping[str, Any]) -> np.ndarray:
+        """Return the rows of all environments, or raise the error of one."""
+        errors = [error for error in np.atleast_1d(infos.get("error", ())) if error]
+        if errors:
+            self.close()
+            raise SimulatorError(f"{self._recipe.env_id}: {errors[0]}")
+        return rows.reshape(self._groups * self._count, -1)[: self._number]
+
+    @contextmanager
+    def _failing(self, doing: str) -> Iterator[None]:
+        """Turn the failure of a process into one line, and end the others."""
+        name, limit_s = self._recipe.env_id, self._recipe.timeout_s
+        try:
+            yield
+        except multiprocessing.TimeoutError:
+            self._kill()
+            raise SimulatorError(
+                f"{name}: an environment hangs: no answer to {doing} for {limit_s:g} s; if it "
+                "needs longer, register it with a larger timeout_s"
+            ) from None
+        except (EOFError, OSError) as error:
+            codes = self._kill()
+            raise SimulatorError(
+                f"{name}: a process of its environments has ended in {doing} "
+                f"({codes or _words(error)}): is there enough memory?"
+            ) from None
+
+    def _kill(self) -> str:
+        """Kill the processes; return how those that had ended did so."""
+        if self._processes is None:
+            return ""
+        ended = []
+        for process in self._processes.processes:
+            process.join(0.1)
+            if process.exitcode is not None:
+                ended.append(process.exitcode)
+            process.kill()
+        self._processes.closed = True
+        for pipe in self._processes.parent_pipes:
+            if pipe is not None:
+                pipe.close()
+        for process in self._processes.processes:
+            process.join()
+        return ", ".join(
+            f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            for code in ended
+        )
+
+
+class _Processes(AsyncVectorEnv):
+    """The processes; what fails is said by `Workers`."""
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            for process in self.processes:
+                process.kill()
+
+
+@dataclass(frozen=True)
+class _GroupMaker:
+    """Makes a group, in its process; here too, for its spaces."""
+
+    recipe: Recipe
+    first: int
+    shape: tuple[int, int, int]
+
+    def __call__(self) -> Group:
+        if multiprocessing.current_process().daemon:
+            _end_with_parent()
+        return Group(self.recipe, self.first, self.shape)
+
+
+def _end_with_parent() -> None:
+    """Let this process end with its parent, also if an environment hangs, and not by Ctrl-C.
+
+    The parent gets the signal too, and ends in order.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again, which may lack a guard.
+
+    Functions of the script are pickled by their content.
+    """
+    if _CONTEXT == "forkserver":
+        multiprocessing.set_forkserver_preload([__name__])
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
