@@ -18,9 +18,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from metarobot.envs.checks import is_number, nearest_name, show
+from metarobot.envs.checks import show
 from metarobot.envs.registration import register_family
-from metarobot.envs.tasks import Split, TaskDistribution, TaskError, TaskParameter, Tasks
+from metarobot.envs.tasks import Interval, Split, TaskDistribution, TaskError, TaskParameter, Tasks
 from metarobot.machine import (
     INSTALL_METAWORLD,
     MissingExtraError,
@@ -48,7 +48,7 @@ REWARD_VERSION = "v2"
 """Meta-World's default: 0 to 10 each control step, dense."""
 TASK_CLASS = "task_class"
 """The task parameter of ML10 that says which class a task is of."""
-_CAMERA, _HEIGHT_PX, _WIDTH_PX = "corner", 480, 480
+_HEIGHT_PX, _WIDTH_PX = 480, 480
 _POSITIONS = {
     f"{body}_{axis}_m": f"{body}, {axis}" for body in ("object", "goal") for axis in "xyz"
 }
@@ -170,6 +170,7 @@ class MetaWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def __init__(self, classes: Sequence[str], render_mode: str | None = None) -> None:
         self.classes = tuple(classes)
+        self._distribution = TaskDistribution(task_parameters(self.classes))
         self.render_mode = render_mode
         self.observation_space = _observation_space()
         self.action_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
@@ -184,10 +185,10 @@ class MetaWorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
         Args:
             seed: Changes nothing.
-            options: ``{"tasks": task}`` with a number for every task parameter.
+            options: ``{"tasks": task}``, numbers by task parameter; the others are nominal.
 
         Raises:
-            TaskError: The task is not one of these classes, or lies out of its range.
+            TaskError: The task has another parameter or lies out of its class's range.
         """
         super().reset(seed=seed)
         name, vector = self._read_task((options or {}).get("tasks", {}))
@@ -216,7 +217,10 @@ class MetaWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         model, data = self._simulation.model, self._simulation.data
         _write_positions(model, self._positions)
         self._renderer = self._renderer or make_renderer(model, _HEIGHT_PX, _WIDTH_PX)
-        self._renderer.update_scene(data, _CAMERA)
+        camera = mujoco.MjvCamera()  # Meta-World's own are far away or upside down
+        camera.lookat[:] = 0.0, 0.65, 0.1
+        camera.distance, camera.azimuth, camera.elevation = 1.7, 150.0, -30.0
+        self._renderer.update_scene(data, camera)
         return self._renderer.render()
 
     def close(self) -> None:
@@ -231,33 +235,19 @@ class MetaWorldEnv(gym.Env[np.ndarray, np.ndarray]):
         return np.clip(observation, space.low, space.high)
 
     def _read_task(self, task: Mapping[str, float]) -> tuple[str, np.ndarray]:
-        """Return the name of a task's class, and its vector in the class's range."""
-        allowed = [parameter.name for parameter in task_parameters(self.classes)]
-        for name in task:
-            if name not in allowed:
-                raise TaskError(
-                    f"no task parameter {name!r}, allowed: {', '.join(allowed)}"
-                    f"{nearest_name(name, allowed)}"
-                )
-        if missing := [name for name in allowed if name not in task]:
-            raise TaskError(
-                f"no value for task parameter {missing[0]!r}: give all of {', '.join(allowed)} "
-                'in reset(options={"tasks": ...})'
-            )
-        number = task.get(TASK_CLASS, 0)
-        if number not in range(len(self.classes)):
-            last = len(self.classes) - 1
-            raise TaskError(f"{TASK_CLASS} must be one of 0 to {last}, got {show(number)}")
-        name = self.classes[int(number)]
+        """Return the name of a task's class, and the vector that the class takes it by."""
+        values = self._distribution.read(task).to_dicts()[0]
+        name = self.classes[int(values.get(TASK_CLASS, 0))]
         low, high = task_range(name)
-        positions = list(_POSITIONS)[: len(low)]
-        values = [task.get(each, float(at)) for each, at in zip(positions, low, strict=True)]
-        for position, value, a, b in zip(positions, values, low, high, strict=True):
-            if not is_number(value, a - _ROUNDING_M, b + _ROUNDING_M):
+        positions = [*zip(_POSITIONS, low, high, strict=False)]
+        vector = [values.get(position, float(a)) for position, a, _ in positions]
+        for (position, a, b), value in zip(positions, vector, strict=True):
+            if not a - _ROUNDING_M <= value <= b + _ROUNDING_M:
                 raise TaskError(
-                    f"{position} of {name} must be a number in [{a:g}, {b:g}] m, got {show(value)}"
+                    f"{position} = {value:g} m is not allowed for {name}: "
+                    f"it must lie in [{a:g}, {b:g}]"
                 )
-        return name, np.array(values)
+        return name, np.array(vector)
 
 
 @functools.cache
@@ -270,118 +260,97 @@ def task_range(name: str) -> np.ndarray:
     return np.stack([space.low, space.high])
 
 
-def draw_vectors(names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
-    """Draw the tasks of some classes as a benchmark of Meta-World with a seed does.
+def _parameter(
+    name: str, unit: str, words: str, nominal: float, ends: Interval, **options: Any
+) -> TaskParameter:
+    return TaskParameter(
+        name=name,
+        unit=unit,
+        description=words,
+        nominal=nominal,
+        train=ends,
+        allowed=ends,
+        **options,
+    )
 
-    Returns:
-        Vectors of each class, (50, 3) or (50, 6), in m.
+
+@functools.cache
+def task_parameters(names: tuple[str, ...]) -> tuple[TaskParameter, ...]:
+    """Return the task parameters of classes: of several the class, and the positions that vary.
+
+    The nominal task is in the middle of the first class's range.
     """
-    stream = np.random.RandomState(seed)  # Meta-World's generator
-    drawn = {}
-    for name in names:
-        simulation = _make(_Drawing, name, (stream.uniform(*box) for box in repeat(task_range(name))))
-        rows = []
-        for _ in range(TASKS_PER_CLASS):
-            simulation.reset()
-            rows.append(simulation._last_rand_vec)
-        drawn[name] = np.stack(rows)
-    return drawn
-
-
-def task_parameters(names: Sequence[str]) -> tuple[TaskParameter, ...]:
-    """Return the task parameters of classes: positions that vary, and the class of several."""
-    ranges = [task_range(name) for name in names]
-    columns: dict[str, list[np.ndarray]] = {}
-    for low_high in ranges:
-        for position, ends in zip(_POSITIONS, low_high.T, strict=False):
-            columns.setdefault(position, []).append(ends)
     parameters = []
-    for position, ends in columns.items():
-        low, high = float(np.min(ends)), float(np.max(ends))
-        if low < high:
-            parameters.append(
-                TaskParameter(
-                    name=position,
-                    unit="m",
-                    description=_POSITIONS[position],
-                    nominal=(low + high) / 2,
-                    train=(low, high),
-                    allowed=(low, high),
-                )
-            )
     if len(names) > 1:
         numbers = tuple(map(float, range(len(names))))
-        parameters.insert(
-            0,
-            TaskParameter(
-                name=TASK_CLASS,
-                unit="1",
-                description="class of Meta-World",
-                nominal=0.0,
-                train=(0.0, numbers[-1]),
-                allowed=(0.0, numbers[-1]),
-                choices=numbers,
-            ),
-        )
+        ends = numbers[0], numbers[-1]
+        words = "class of Meta-World"
+        parameters.append(_parameter(TASK_CLASS, "1", words, 0.0, ends, choices=numbers))
+    for index, (position, words) in enumerate(_POSITIONS.items()):
+        ranges = [each[:, index] for each in map(task_range, names) if index < each.shape[1]]
+        if ranges and np.min(ranges) < np.max(ranges):
+            ends = float(np.min(ranges)), float(np.max(ranges))
+            parameters.append(_parameter(position, "m", words, float(ranges[0].mean()), ends))
     return tuple(parameters)
 
 
-def list_tasks(all_names: Sequence[str], names: Sequence[str], seed: int) -> Tasks:
-    """Return the benchmark's tasks of some of a family's classes, class by class.
+def benchmark_tasks(family: tuple[str, ...], names: Sequence[str], seed: int) -> Tasks:
+    """Draw the tasks of some of a family's classes as Meta-World does, class by class.
 
-    Where a class has no goal of its own, its goal is the middle of the range.
+    Where the goal follows from the object's position, the goal's parameters are nominal.
     """
-    parameters = task_parameters(all_names)
-    rows = []
-    for name, vectors in draw_vectors(names, seed).items():
-        columns = dict(zip(_POSITIONS, vectors.T, strict=False))
-        columns[TASK_CLASS] = np.full(len(vectors), all_names.index(name))
-        middle = {p.name: np.full(len(vectors), p.nominal) for p in parameters}
-        rows.append({p.name: columns.get(p.name, middle[p.name]) for p in parameters})
-    return Tasks({p.name: np.concatenate([row[p.name] for row in rows]) for p in parameters})
+    stream = np.random.RandomState(seed)  # Meta-World's generator
+    parameters = task_parameters(family)
+    columns: dict[str, list[float]] = {parameter.name: [] for parameter in parameters}
+    for name in names:
+        box = task_range(name)
+        simulation = _make(_Drawing, name, (stream.uniform(*each) for each in repeat(box)))
+        for _ in range(TASKS_PER_CLASS):
+            simulation.reset()
+            task = dict(zip(_POSITIONS, simulation._last_rand_vec.tolist(), strict=False))
+            task[TASK_CLASS] = float(family.index(name))
+            for parameter in parameters:
+                columns[parameter.name].append(task.get(parameter.name, parameter.nominal))
+    return Tasks(columns)
 
 
 ML1 = {"Reach": "reach-v3", "Push": "push-v3", "PickPlace": "pick-place-v3"}
 """Classes of the ML1 families, by the family's name."""
 ML10_TRAIN, ML10_TEST = (tuple(_BENCHMARKS.ML10_V3[split]) for split in ("train", "test"))
+ML10 = (*ML10_TRAIN, *ML10_TEST)
 """The 10 classes that ML10 trains on, and the 5 that it is tested on."""
 
 
 def ml1_tasks(name: str) -> dict[Split, Tasks]:
-    """Return ML1's tasks of a class: new goals in the same range are the split interpolation."""
-    return {
-        "train": list_tasks([name], [name], BENCHMARK_SEED),
-        "interpolation": list_tasks([name], [name], BENCHMARK_SEED + 1),  # as Meta-World does
-    }
+    """Return ML1's tasks of a class.  Meta-World draws its test tasks from the next seed."""
+    seeds: dict[Split, int] = {"train": BENCHMARK_SEED, "interpolation": BENCHMARK_SEED + 1}
+    return {split: benchmark_tasks((name,), (name,), seed) for split, seed in seeds.items()}
 
 
 def ml10_tasks() -> dict[Split, Tasks]:
-    """Return ML10's tasks: those of other classes are the split extrapolation."""
-    every = (*ML10_TRAIN, *ML10_TEST)
-    return {
-        "train": list_tasks(every, ML10_TRAIN, BENCHMARK_SEED),
-        "extrapolation": list_tasks(every, ML10_TEST, BENCHMARK_SEED),
-    }
+    """Return ML10's tasks: its test tasks are of other classes."""
+    classes: dict[Split, tuple[str, ...]] = {"train": ML10_TRAIN, "extrapolation": ML10_TEST}
+    return {split: benchmark_tasks(ML10, each, BENCHMARK_SEED) for split, each in classes.items()}
 
 
 def register() -> None:
     """Register the families."""
-    ml10 = (*ML10_TRAIN, *ML10_TEST)
-    families = {
-        **{
-            f"metaworld/ML1-{family}-v3": ((name,), ml1_tasks(name), f"ML1, {name}: unknown goal")
-            for family, name in ML1.items()
-        },
-        "metaworld/ML10-v3": (ml10, ml10_tasks(), "ML10: 10 classes of tasks, 5 others in tests"),
-    }
-    for env_id, (names, listed, summary) in families.items():
-        register_family(
-            env_id,
-            env=functools.partial(MetaWorldEnv, names),
-            distribution=TaskDistribution(task_parameters(names), listed=listed),
-            horizon=HORIZON,
-            summary=summary,
-        )
+    for family, name in ML1.items():
+        _register(f"ML1-{family}", (name,), ml1_tasks(name), f"{name} of Meta-World, unknown goal")
+    summary = "10 classes of Meta-World's tasks, 5 others in the test"
+    _register("ML10", ML10, ml10_tasks(), summary)
+
+
+def _register(
+    name: str, classes: tuple[str, ...], listed: dict[Split, Tasks], summary: str
+) -> None:
+    register_family(
+        f"metaworld/{name}-v3",
+        env=functools.partial(MetaWorldEnv, classes),
+        distribution=TaskDistribution(task_parameters(classes), listed=listed),
+        horizon=HORIZON,
+        summary=summary,
+    )
 
 
 register()
