@@ -97,6 +97,9 @@ class _Given:
     """
 
     vectors: Iterator[np.ndarray]
+    touching_main_object = False
+    """Only Meta-World's infos hold it, which `MetaWorldEnv` does not return; it took 0.4 of the
+    time of Push."""
 
     def _get_state_rand_vec(self) -> np.ndarray:
         self._last_rand_vec = next(self.vectors).copy()
@@ -115,6 +118,7 @@ class _Simulation(_Given):
 
     A model takes 18 MB, nearly all of it meshes and textures.  Tasks differ in the positions of
     bodies and sites alone, so `MetaWorldEnv` writes those of its task before each control step.
+    Environments of one process must therefore take their control steps in one thread.
     """
 
     def _initialize_simulation(self) -> tuple[Any, Any]:

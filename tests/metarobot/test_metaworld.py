@@ -85,7 +85,7 @@ def check_tasks(env, tasks, theirs):
     for task, their in zip(tasks, theirs, strict=True):
         name, vector = env._read_task(task)
         assert name == their.env_name
-        np.testing.assert_array_equal(vector, pickle.loads(their.data)["rand_vec"])
+        np.testing.assert_array_equal(vector, pickle.loads(their.data)["rand_vec"])  # noqa: S301
 
 
 @pytest.mark.parametrize("split", ["train", "extrapolation"])
@@ -167,7 +167,7 @@ def test_every_task_of_ml10_is_in_the_bounds(rows):
 
 
 def test_it_can_be_pickled_before_its_first_reset(rows):
-    env, copy = MetaWorldEnv(ML10), pickle.loads(pickle.dumps(MetaWorldEnv(ML10)))
+    env, copy = MetaWorldEnv(ML10), pickle.loads(pickle.dumps(MetaWorldEnv(ML10)))  # noqa: S301
     actions = random_actions(3)
     np.testing.assert_array_equal(
         roll_out(env, rows["train"][0], actions)[0], roll_out(copy, rows["train"][0], actions)[0]
@@ -198,6 +198,6 @@ def test_provenance_names_what_the_figures_depend_on():
 def test_without_meta_world_the_error_names_the_installation(monkeypatch):
     monkeypatch.delitem(sys.modules, "metarobot.metaworld")
     monkeypatch.setitem(sys.modules, "metaworld.sawyer_xyz_env", None)
-    with pytest.raises(MissingExtraError, match="pip install --no-deps metaworld==3.1.1") as error:
+    with pytest.raises(MissingExtraError, match="pip install --no-deps metaworld==") as error:
         importlib.import_module("metarobot.metaworld")
     assert "\n" not in str(error.value)
