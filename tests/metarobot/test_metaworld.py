@@ -15,17 +15,17 @@ pytest.importorskip("metaworld", reason="needs Meta-World")
 import metaworld
 from metaworld.policies import ENV_POLICY_MAP
 
-from metarobot.metaworld import (
-    BENCHMARK_SEED,
-    HORIZON,
-    ML1,
-    ML10,
-    MetaWorldEnv,
-    ml1_tasks,
-    ml10_tasks,
-    provenance,
-)
+with pytest.MonkeyPatch.context() as patch:  # other tests count the families
+    patch.setattr("metarobot.envs.registration.register_family", lambda *_, **__: None)
+    module = importlib.import_module("metarobot.metaworld")
 
+BENCHMARK_SEED, HORIZON, ML1, ML10 = (
+    module.BENCHMARK_SEED,
+    module.HORIZON,
+    module.ML1,
+    module.ML10,
+)
+MetaWorldEnv, ml1_tasks, ml10_tasks = module.MetaWorldEnv, module.ml1_tasks, module.ml10_tasks
 SPLIT_OF = {"interpolation": "test", "extrapolation": "test", "train": "train"}
 
 
@@ -188,8 +188,28 @@ def test_pictures_follow_the_class(rows, opengl):
     env.close()
 
 
+def test_every_benchmark_registers_with_its_tasks(monkeypatch):
+    families = {}
+
+    def register_family(env_id, **given):
+        families[env_id] = given
+
+    monkeypatch.setattr(module, "register_family", register_family)
+    module.register()
+    assert [*families] == [
+        *(f"metaworld/ML1-{name}-v3" for name in ("Reach", "Push", "PickPlace")),
+        "metaworld/ML10-v3",
+    ]
+    for given in families.values():
+        env = pickle.loads(pickle.dumps(given["env"]))(render_mode=None)  # noqa: S301
+        for tasks in given["distribution"].listed.values():
+            given["distribution"].validate(tasks)
+            env.reset(options={"tasks": tasks.to_dicts()[-1]})
+        assert given["horizon"] == 500
+
+
 def test_provenance_names_what_the_figures_depend_on():
-    text = provenance()
+    text = module.provenance()
     assert f"Meta-World {version('metaworld')} on MuJoCo {version('mujoco')}" in text
     assert "reward v2" in text
     assert "benchmark seed 42" in text
