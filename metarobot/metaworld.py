@@ -289,7 +289,9 @@ def task_parameters(names: tuple[str, ...]) -> tuple[TaskParameter, ...]:
         numbers = tuple(map(float, range(len(names))))
         ends = numbers[0], numbers[-1]
         words = "class of Meta-World"
-        parameters.append(_parameter(TASK_CLASS, "1", words, 0.0, ends, choices=numbers))
+        parameters.append(
+            _parameter(TASK_CLASS, "1", words, 0.0, ends, choices=numbers, categorical=True)
+        )
     for index, (position, words) in enumerate(_POSITIONS.items()):
         ranges = [each[:, index] for each in map(task_range, names) if index < each.shape[1]]
         if ranges and np.min(ranges) < np.max(ranges):
