@@ -104,6 +104,8 @@ class TaskParameter:
     """Draw, normalise and plot on a logarithmic scale."""
     circular: bool = False
     """An angle: both ends of ``allowed``, a full turn apart, are the same task."""
+    categorical: bool = False
+    """The choices have no order: each has an element of the task code, 1 where chosen, else -1."""
 
     def __post_init__(self) -> None:
         """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
@@ -138,6 +140,9 @@ class TaskParameter:
             "of it": low < high and not without_gaps(self.train, gaps),
             f"{name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi": (
                 self.circular and not turn
+            ),
+            f"{name!r} is categorical: it needs choices, and is no angle and not log-uniform": (
+                self.categorical and (not choices or self.log_uniform or self.circular)
             ),
             f"{name!r} is log-uniform, so allowed {self.allowed} must be positive": (
                 self.log_uniform and least <= 0
@@ -179,8 +184,11 @@ class TaskParameter:
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return the task code of values (N,), (N, C): the training range becomes [-1, 1].
 
-        An angle becomes its cosine and sine, so that the two ends of a turn look alike.
+        An angle becomes its cosine and sine, so that the two ends of a turn look alike; a
+        categorical parameter one element for each choice.
         """
+        if self.categorical:
+            return np.where(np.asarray(values)[:, None] == np.asarray(self.choices), 1.0, -1.0)
         if self.circular:
             return np.stack([np.cos(values), np.sin(values)], axis=1)
         low, high = self.scale(np.asarray(self.train))
@@ -189,6 +197,8 @@ class TaskParameter:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Return the values (N,) of task codes (N, C): the inverse of `encode`."""
+        if self.categorical:
+            return np.asarray(self.choices)[codes.argmax(axis=1)]
         if self.circular:
             return np.arctan2(codes[:, 1], codes[:, 0])
         low, high = self.scale(np.asarray(self.train))
@@ -200,6 +210,8 @@ class TaskParameter:
         """Lowest and highest of each encoded element, over all splits: (2, C)."""
         if self.circular:
             return np.array([[-1.0, -1.0], [1.0, 1.0]])
+        if self.categorical:
+            return np.repeat([[-1.0], [1.0]], len(self.choices), axis=1)
         edges = np.array([self.train, *self.extrapolation])
         return self.encode(np.array([edges.min(), edges.max()]))
 
@@ -420,7 +432,8 @@ class TaskDistribution:
     def encode(self, tasks: Tasks) -> np.ndarray:
         """Return the task codes of tasks, (N, C): one element a parameter, two an angle.
 
-        The training range becomes [-1, 1]; values beyond all splits saturate.
+        A categorical parameter has one for each choice.  The training range becomes [-1, 1];
+        values beyond all splits saturate.
         """
         encoded = [p.encode(tasks[p.name]) for p in self.parameters]
         return np.clip(np.concatenate(encoded, axis=1), *self.encoded_bounds)

@@ -56,6 +56,10 @@ def own_settings() -> Iterator[None]:
         torch.set_num_threads(torch_threads)
 
 
+INSTALL_METAWORLD = "pip install --no-deps metaworld==3.1.1"
+"""Not an extra: Meta-World asks for a MuJoCo that is too old for this package."""
+
+
 class MissingExtraError(ImportError, ValueError):
     """A package of an extra is not installed; the message names the extra, in one line."""
 

@@ -5,6 +5,7 @@ Packages are imported within the checks, so that a broken one is reported, not r
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -20,7 +21,12 @@ from typing import TYPE_CHECKING
 
 from metarobot.cli.console import BAD_INPUT, OK
 from metarobot.console import make_console, print_line, printable
-from metarobot.machine import choose_num_threads, opengl_problem, working_gl_backend
+from metarobot.machine import (
+    INSTALL_METAWORLD,
+    choose_num_threads,
+    opengl_problem,
+    working_gl_backend,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +57,7 @@ EXTRAS = {
     "sb3": {"stable_baselines3": ("stable-baselines3", "2.7")},
 }
 """The same of extras, whose absence is a warning."""
+METAWORLD_VERSION = INSTALL_METAWORLD.rpartition("==")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +123,11 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
             _check_dependency(name, *wanted, extra=extra)
             for extra, modules in EXTRAS.items()
             for name, wanted in modules.items()
+        ),
+        dataclasses.replace(
+            _check_dependency("metaworld", "metaworld", METAWORLD_VERSION),
+            remedy=f"{INSTALL_METAWORLD} (only the families of Meta-World need it)",
+            required=False,
         ),
         batch,
         _check_package("metarobot.envs"),

@@ -143,6 +143,20 @@ def test_rounding_carries_no_sample_across_an_edge(parameter, uniform):
         assert in_any(values, parameter.intervals(split), edges=True).all()
 
 
+def test_a_categorical_parameter_has_one_element_of_the_code_for_each_choice():
+    kind = dataclasses.replace(SIDE, categorical=True)
+    distribution = TaskDistribution((kind, GRIP["pad_friction"]))
+    tasks = distribution.sample(np.random.default_rng(0), 20)
+    codes = distribution.encode(tasks)
+    assert codes.shape == (20, 4)
+    assert distribution.encoded_columns == {"side": slice(0, 3), "pad_friction": slice(3, 4)}
+    np.testing.assert_array_equal(codes[:, :3].sum(axis=1), -1.0)
+    np.testing.assert_array_equal(kind.encode(np.array([0.0])), [[-1.0, 1.0, -1.0]])
+    np.testing.assert_allclose(distribution.decode(codes).values, tasks.values)
+    with pytest.raises(TaskError, match="categorical"):
+        dataclasses.replace(GRIP["pad_friction"], categorical=True)
+
+
 def test_choices_are_drawn_alike_and_nothing_else_is():
     values = SIDE.sample(np.random.default_rng(0), 30_000, "train")
     found, counts = np.unique(values, return_counts=True)

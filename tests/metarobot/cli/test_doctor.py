@@ -65,6 +65,14 @@ def test_a_missing_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "stable-baselines3: pip install 'metarobot[sb3]'" in text
 
 
+def test_a_missing_meta_world_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "metaworld", ModuleNotFoundError("No module named 'metaworld'"))
+    monkeypatch.setattr("metarobot.machine._probe", lambda backend: "")
+    status, text = printed(doctor.run_checks())
+    assert status == 0
+    assert "metaworld: pip install --no-deps metaworld==3.1.1 (only the families of" in text
+
+
 def test_optional_failures_are_warnings() -> None:
     bad = Check(name="a", ok=False, detail="[bold]not markup", remedy="do this")
     soft = Check(name="b", ok=False, detail="", remedy="or that", required=False)
