@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import cloudpickle
 import gymnasium as gym
@@ -193,7 +193,7 @@ class GymnasiumVectorEnv(TaskBatch):
         self._engine = make_engine(
             self.env_id, self.source, (num_envs, *sizes), processes, render_mode
         )
-        self._measured = np.zeros((num_envs, sizes[0]))
+        self.measured = np.zeros((num_envs, sizes[0]))  # last observations, not clipped
         self.set_tasks(self.distribution.nominal())
 
     @classmethod
@@ -221,15 +221,15 @@ class GymnasiumVectorEnv(TaskBatch):
         seeds = np.floor(start[:, 0].astype(np.float64) * _SEEDS).astype(int)
         others_run = np.delete(~self._needs_reset, ids).any()
         by_id = dict(zip(ids.tolist(), seeds.tolist(), strict=True))
-        self._measured = self._engine.reset(by_id, self._tasks, bool(others_run))
+        self.measured = self._engine.reset(by_id, self._tasks, bool(others_run))
         self._refuse_not_finite(ids)
 
     def _refuse_not_finite(self, ids: np.ndarray) -> None:
-        bad = ids[~np.isfinite(self._measured[ids]).all(axis=1)]
+        bad = ids[~np.isfinite(self.measured[ids]).all(axis=1)]
         if bad.size:
             raise SimulatorError(
                 f"{self.env_id}: the observation of reset() of environment {bad[0]} must be "
-                f"finite, got {show(self._measured[bad[0]].tolist())}"
+                f"finite, got {show(self.measured[bad[0]].tolist())}"
             )
 
     def _simulate(self, actions: np.ndarray, running: np.ndarray, held: np.ndarray) -> Outcome:
@@ -238,12 +238,12 @@ class GymnasiumVectorEnv(TaskBatch):
         steps = self._engine.step(low + (high - low) * (actions + 1) / 2, running)
         self._elapsed += running
         finite = np.isfinite(steps.observations).all(axis=1) & np.isfinite(steps.rewards)
-        self._measured = np.where(finite[:, None], steps.observations, 0.0)
+        self.measured = np.where(finite[:, None], steps.observations, 0.0)
         unstable = running & ~finite
         return Outcome(steps.rewards, steps.success, unstable, steps.terminated, steps.truncated)
 
     def _observe(self) -> np.ndarray:
-        return self._measured
+        return self.measured
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return a frame of each environment, (height, width, 3) uint8; None without the mode."""
@@ -395,7 +395,7 @@ def _success(infos: Mapping[str, Any], number: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(values, bool), number)
 
 
-def make_family(env_id: str, source: EnvironmentSource) -> type[GymnasiumVectorEnv]:
+def make_family(env_id: str, source: EnvironmentSource) -> type[TaskBatch]:
     """Make the family of environments from outside, and try it.
 
     Raises:
@@ -500,7 +500,7 @@ def _declare(
     if not unbounded.any():
         return declare(low, high)
     widest = np.full(space.shape, _WIDEST)
-    seen = _play(declare(-widest, widest))["observations"].reshape(-1, len(low))
+    seen = _play(declare(-widest, widest))[0].observations.reshape(-1, len(low))
     proposed = _propose_bounds(
         np.where(unbounded, np.nan, low), np.where(unbounded, np.nan, high), seen
     )
@@ -532,24 +532,23 @@ def _try(family: type[GymnasiumVectorEnv]) -> None:
     Raises:
         TaskError: They are not, or do not show the task, or an observation is out of its bounds.
     """
-    first, again = _play(family), _play(family, turned=True)
-    for name, values in first.items():
-        if not np.array_equal(values, again[name][:, ::-1]):
+    first, again = _play(family)
+    for name, values in first._asdict().items():
+        if not np.array_equal(values, getattr(again, name)[:, ::-1]):
             raise TaskError(
                 f"{family.env_id}: {name} differ between two episodes of the same task, seed and "
                 "actions: reset() must set all that the environment remembers, and draw from "
                 "self.np_random alone"
             )
-    alike = all((values == values[:, :1]).all() for values in first.values())
-    if alike and family.source.task_shows and len(family.distribution.names):
+    alike = all((values == values[:, :1]).all() for values in first)
+    if alike and family.source.task_shows:
         raise TaskError(
-            f"{family.env_id}: {len(first['rewards'])} random steps are the same whatever the "
-            f"task: does the environment take it ({family.source.task_by})? If random actions "
-            "cannot show it, register the family with task_shows=False"
+            f"{family.env_id}: {len(first.rewards)} random steps are the same whatever the task: "
+            f"does the environment take it ({family.source.task_by})? If random actions cannot "
+            "show it, register the family with task_shows=False"
         )
-    seen = first["observations"]
     for index, element in enumerate(family.observation_elements):
-        values = seen[..., index]
+        values = first.observations[..., index]
         slack = _SLACK * (element.high - element.low)
         if not ((values >= element.low - slack) & (values <= element.high + slack)).any():
             raise TaskError(
@@ -558,36 +557,38 @@ def _try(family: type[GymnasiumVectorEnv]) -> None:
             )
 
 
-def _play(family: type[GymnasiumVectorEnv], turned: bool = False) -> dict[str, np.ndarray]:
-    """Return observations (T + 1, N, O) and rewards (T, N) of a short episode of N tasks.
+class _Played(NamedTuple):
+    """A short episode of N tasks."""
 
-    Args:
-        family: The family.
-        turned: Whether the tasks are held in the opposite order, after an episode in this one.
-    """
+    observations: np.ndarray
+    """(T + 1, N, O), not clipped."""
+    rewards: np.ndarray
+    """(T, N)."""
+
+
+def _play(family: type[GymnasiumVectorEnv]) -> tuple[_Played, _Played]:
+    """Run an episode of several tasks, then one of the same tasks in the opposite order."""
     rng = np.random.default_rng(0)
     tasks = family.distribution.sample(rng, _TRIAL_TASKS)
     steps = min(family.default_horizon, _TRIAL_STEPS)
     actions = rng.uniform(-1, 1, (steps, len(family.action_elements)))
     env = family(_TRIAL_TASKS, num_threads=1, autoreset_mode=AutoresetMode.DISABLED)
     try:
-        if turned:
-            _run(env, tasks, actions[:1])
-            tasks = tasks.rows(np.arange(_TRIAL_TASKS)[::-1])
-        return _run(env, tasks, actions)
+        opposite = tasks.rows(np.arange(_TRIAL_TASKS)[::-1])
+        return _run(env, tasks, actions), _run(env, opposite, actions)
     finally:
         env.close()
 
 
-def _run(env: GymnasiumVectorEnv, tasks: Tasks, actions: np.ndarray) -> dict[str, np.ndarray]:
-    """Run an episode of the same start on every task; an episode that has ended stands still."""
+def _run(env: GymnasiumVectorEnv, tasks: Tasks, actions: np.ndarray) -> _Played:
+    """Run an episode of the same start on every task; where one has ended, it stands still."""
     env.set_tasks(tasks)
     env.reset(options={"start": np.full((len(tasks), 1), 0.5)})
-    seen, earned = [env._measured.copy()], []
+    seen, earned = [env.measured.copy()], []
     for action in actions:
         _, rewards, _, _, info = env.step(np.tile(action, (len(tasks), 1)))
         if info["sim_unstable"].any():
             raise TaskError(f"{env.env_id}: observations and rewards of step() must be finite")
-        seen.append(env._measured.copy())
+        seen.append(env.measured.copy())
         earned.append(rewards)
-    return {"observations": np.stack(seen), "rewards": np.stack(earned)}
+    return _Played(np.stack(seen), np.stack(earned))

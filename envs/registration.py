@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 
 from metarobot.envs.checks import nearest_name
 from metarobot.envs.tasks import TaskError
-from metarobot.machine import Registry
+from metarobot.machine import Later, Registry
 
 if TYPE_CHECKING:
+    from metarobot.envs.gymnasium_family import EnvironmentSource
     from metarobot.envs.task_batch import TaskBatch
     from metarobot.envs.vector_env import TaskVectorEnv
 
@@ -46,6 +48,8 @@ FAMILIES: Registry[type[TaskBatch]] = Registry(
 
 OUTSIDE_PRESETS: dict[str, Preset] = {}
 """Presets of families from outside the package, by id."""
+_SOURCES: dict[str, EnvironmentSource] = {}
+"""Environments of which families were made, by id."""
 
 
 def register_family(
@@ -61,7 +65,8 @@ def register_family(
         register_family("my/Push-v0", PushVectorEnv)
         register_family("my/Door-v0", env=make_door, distribution=TaskDistribution(...))
 
-    The first call runs short episodes, and refuses a faulty family.
+    The first call runs a short episode, which takes milliseconds, and refuses a faulty class.
+    Environments of Gymnasium are tried when the family is first used, which takes about a second.
     On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
 
     Args:
@@ -77,19 +82,15 @@ def register_family(
     """
     from metarobot.envs.gymnasium_family import EnvironmentSource, make_family
     from metarobot.envs.trial import check_family, check_id, try_family  # and MuJoCo
-    from metarobot.envs.workers import is_inside
 
-    if is_inside():  # the module is imported for its environments alone
-        return
     check_id(env_id)
-    known, outside = FAMILIES.get(env_id), EnvironmentSource(**source) if source else None
+    if source and vector_class is not None:
+        raise TaskError(f"{env_id!r} needs a native batch or environments, not both")
+    outside = EnvironmentSource(**source) if source else None
     if outside is None:
         check_family(env_id, vector_class)
-        if known is vector_class:
-            return
-    elif vector_class is not None:
-        raise TaskError(f"{env_id!r} needs a native batch or environments, not both")
-    elif getattr(known, "source", None) == outside:
+    known = _SOURCES.get(env_id) if outside else FAMILIES.get(env_id)
+    if env_id in FAMILIES and known == (outside or vector_class):
         return
     if env_id in FAMILIES or env_id in gym.registry:
         raise TaskError(f"the id {env_id!r} is registered already: choose another")
@@ -97,12 +98,12 @@ def register_family(
         of = getattr(preset, "env_id", preset)
         raise TaskError(f"the preset of {env_id!r} must be a RunConfig of it, got one of {of!r}")
     if outside is not None:
-        family: type[TaskBatch] = make_family(env_id, outside)
-    else:
-        assert vector_class is not None
-        try_family(env_id, family := vector_class)
+        FAMILIES[env_id] = Later(partial(make_family, env_id, outside))
+        _SOURCES[env_id] = outside
+    elif vector_class is not None:
+        try_family(env_id, vector_class)
+        FAMILIES[env_id] = vector_class
     register_id(env_id)
-    FAMILIES[env_id] = family
     if preset is not None:
         OUTSIDE_PRESETS[env_id] = preset
 

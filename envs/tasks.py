@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -109,9 +109,9 @@ class TaskParameter:
 
     def __post_init__(self) -> None:
         """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
-        for field, (is_right, needed) in _KINDS.items():
-            if not is_right(value := getattr(self, field)):
-                raise TaskError(f"{field} of {self.name!r} must be {needed}, got {show(value)}")
+        for declared, (is_right, needed) in _KINDS.items():
+            if not is_right(value := getattr(self, declared)):
+                raise TaskError(f"{declared} of {self.name!r} must be {needed}, got {show(value)}")
         name, (low, high), (least, most) = self.name, self.train, self.allowed
         gaps, extrapolation, choices = self.gaps, self.extrapolation, self.choices
         inside = all(low <= a < b <= high for a, b in gaps)
@@ -142,7 +142,7 @@ class TaskParameter:
                 self.circular and not turn
             ),
             f"{name!r} is categorical: it needs choices, and is no angle and not log-uniform": (
-                self.categorical and (not choices or self.log_uniform or self.circular)
+                self.categorical and not self._is_plain_choice
             ),
             f"{name!r} is log-uniform, so allowed {self.allowed} must be positive": (
                 self.log_uniform and least <= 0
@@ -151,6 +151,10 @@ class TaskParameter:
         for problem, there in problems.items():
             if there:
                 raise TaskError(problem)
+
+    @property
+    def _is_plain_choice(self) -> bool:
+        return bool(self.choices) and not (self.log_uniform or self.circular)
 
     @property
     def varies(self) -> bool:
@@ -318,9 +322,12 @@ class TaskDistribution:
     """The task parameters of one family, and how tasks are drawn from them."""
 
     parameters: tuple[TaskParameter, ...]
+    listed: Mapping[Split, Tasks] = field(default_factory=dict, hash=False)
+    """Tasks of each split, if these are the only ones, as in a benchmark: then a split draws from
+    them, each once before one comes again.  The ranges of the parameters must hold them."""
 
     def __post_init__(self) -> None:
-        """Check that the parameters are a tuple of task parameters with distinct names."""
+        """Check the parameters, which need distinct names, and the tasks listed."""
         given = self.parameters
         is_tuple = isinstance(given, tuple) and given != ()
         if not is_tuple or not all(isinstance(p, TaskParameter) for p in given):
@@ -331,6 +338,15 @@ class TaskDistribution:
         for name in self.names:
             if self.names.count(name) > 1:
                 raise TaskError(f"two task parameters are called {name!r}: rename one")
+        for split, tasks in self.listed.items():
+            if split not in SPLITS or not isinstance(tasks, Tasks) or not len(tasks):
+                raise TaskError(
+                    f"listed must hold Tasks by split, {', '.join(SPLITS)}, got {show(tasks)} "
+                    f"as {split!r}"
+                )
+            self.validate(tasks)
+        if self.listed and "train" not in self.listed:
+            raise TaskError("listed must hold the tasks of the split 'train'")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -340,6 +356,8 @@ class TaskDistribution:
     @property
     def splits(self) -> tuple[Split, ...]:
         """Splits of the family: ``train``, and those with values never trained on."""
+        if self.listed:
+            return tuple(split for split in SPLITS if split in self.listed)
         num_beyond = sum(bool(parameter.extrapolation) for parameter in self.parameters)
         held_out = {
             "interpolation": any(parameter.gaps for parameter in self.parameters),
@@ -378,6 +396,11 @@ class TaskDistribution:
             raise TaskError(
                 f"{', '.join(self.names)} has no {split} split, allowed: {', '.join(self.splits)}"
             )
+        if self.listed:
+            listed = self.listed[split]
+            rounds = -(-num_tasks // len(listed))
+            order = [rng.permutation(len(listed)) for _ in range(rounds)]
+            return listed.rows(np.concatenate([np.empty(0, int), *order])[:num_tasks])
         columns = {p.name: p.sample(rng, num_tasks, split) for p in self.parameters}
         beyond = [p for p in self.parameters if p.extrapolation]
         if split == "extrapolation" and len(beyond) > MOST_BEYOND:

@@ -33,12 +33,6 @@ _EXTRA = 4
 _CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 SUCCESS_NAMES = ("is_success", "success")
 """Names under which an info says whether the task is solved."""
-_inside = False
-
-
-def is_inside() -> bool:
-    """Whether this is a process that holds environments; it registers no family."""
-    return _inside
 
 
 class SimulatorError(ValueError):
@@ -66,11 +60,7 @@ class Recipe:
 
     @cached_property
     def _maker(self) -> Callable[..., gym.Env]:
-        global _inside
-        if not isinstance(self.make, bytes):
-            return self.make
-        _inside = True  # before the user's module is imported, which registers the family
-        return cloudpickle.loads(self.make)
+        return cloudpickle.loads(self.make) if isinstance(self.make, bytes) else self.make
 
     def make_env(self, task: Mapping[str, float]) -> gym.Env:
         """Make an environment for a task."""

@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -491,6 +492,13 @@ def _probe(backend: str) -> str:
 # Imports when used: torch takes seconds to import and MuJoCo a tenth, and help needs neither.
 
 
+@dataclass(frozen=True)
+class Later(Generic[T]):
+    """A class that is made when it is first asked for."""
+
+    make: Callable[[], T]
+
+
 class Registry(MutableMapping[str, T], Generic[T]):
     """Classes by name; the module of one is imported when its class is first asked for.
 
@@ -501,7 +509,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def __init__(self, package: str, places: Mapping[str, str]) -> None:
         self._package = package
-        self._found: dict[str, T | str] = {**places}
+        self._found: dict[str, T | Later[T] | str] = {**places}
 
     def __getitem__(self, name: str) -> T:
         """Return a class."""
@@ -510,9 +518,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
             module, _, class_name = found.partition(":")
             imported = importlib.import_module(f"{self._package}.{module}")
             found = self._found[name] = cast(T, getattr(imported, class_name))
+        if isinstance(found, Later):
+            found = self._found[name] = cast(T, found.make())
         return found
 
-    def __setitem__(self, name: str, value: T) -> None:
+    def __setitem__(self, name: str, value: T | Later[T]) -> None:  # type: ignore[override]
         """Register a class."""
         self._found[name] = value
 
