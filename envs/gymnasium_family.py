@@ -107,6 +107,10 @@ class EnvironmentSource:
 class Engine(Protocol):
     """M environments of any kind."""
 
+    def describe(self, task: Mapping[str, float]) -> Description:
+        """Return the facts of an environment, made for a task."""
+        ...
+
     def reset(self, seeds: Mapping[int, int], tasks: Tasks, others_run: bool) -> np.ndarray:
         """Begin episodes; return the observations of all environments, (M, O).
 
@@ -342,6 +346,13 @@ class _VectorEngine:
         self._seen = np.zeros((num_envs, *(env.single_observation_space.shape or ())))
         self.close = env.close
 
+    def describe(self, task: Mapping[str, float]) -> Description:
+        """Return the facts of an environment."""
+        del task
+        spaces = self._env.single_observation_space, self._env.single_action_space
+        lines = (type(self._env.unwrapped).__doc__ or "").strip().splitlines()
+        return Description(*spaces, self._env.metadata.get("render_fps"), None, (lines or [""])[0])
+
     def reset(self, seeds: Mapping[int, int], tasks: Tasks, others_run: bool) -> np.ndarray:
         """Begin episodes; where no other runs, in all environments."""
         if self._tasks is not tasks:
@@ -412,24 +423,18 @@ def make_family(env_id: str, source: EnvironmentSource) -> type[TaskBatch]:
 
 def _describe(env_id: str, source: EnvironmentSource) -> Description:
     """Return the facts of an environment, and refuse one whose spaces do not suit."""
-    if source.vector_env is not None:
-        batch = source.vector_env(2)
-        spaces = batch.single_observation_space, batch.single_action_space
-        facts = Description(*spaces, batch.metadata, None, "")
-        batch.close()
-    else:
+    if source.env is not None:
         try:
             cloudpickle.dumps(source.env)
         except Exception as error:  # whatever the function holds
             raise TaskError(
                 f"{env_id}: the function env cannot be sent to other processes: {error}"
             ) from error
-        engine = make_engine(env_id, source, (1, 1, 1), 1, None)
-        assert isinstance(engine, _ProcessEngine)
-        try:
-            facts = engine.describe(source.distribution.nominal().to_dicts()[0])
-        finally:
-            engine.close()
+    engine = make_engine(env_id, source, (1, 1, 1), 1, None)
+    try:
+        facts = engine.describe(source.distribution.nominal().to_dicts()[0])
+    finally:
+        engine.close()
     for name, space in {
         "observations": facts.observation_space,
         "actions": facts.action_space,
@@ -458,7 +463,7 @@ def _declare(
     horizon = source.horizon or facts.horizon
     if horizon is None:
         raise TaskError(f"{env_id}: its environment has no limit of steps: give horizon")
-    fps = facts.metadata.get("render_fps")
+    fps = facts.render_fps
     step_s = source.control_dt_s or (1 / fps if fps else _USUAL_STEP_S)
     space, actions = facts.observation_space, facts.action_space
     bounds = source.observation_bounds or (space.low, space.high)

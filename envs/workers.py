@@ -88,7 +88,8 @@ class Description(NamedTuple):
 
     observation_space: Any
     action_space: Any
-    metadata: dict[str, Any]
+    render_fps: Any
+    """Of its metadata; None without."""
     horizon: int | None
     """Its own limit of the steps in an episode, if it has one."""
     summary: str
@@ -242,7 +243,7 @@ class Group(gym.Env):
         return Description(
             env.observation_space,
             env.action_space,
-            {"render_fps": env.metadata.get("render_fps")},
+            env.metadata.get("render_fps"),
             None if spec is None else spec.max_episode_steps,
             lines[0].rstrip(".") if lines else "",
         )

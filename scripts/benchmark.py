@@ -46,13 +46,25 @@ import mujoco
 import numpy as np
 import pandas as pd
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from shared import ROOT, check_names, read_rows, takes_options
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import configure, train_config
 from metarobot.config import PRESETS, TrainConfig
-from metarobot.envs import TaskVectorEnv, file_name, find_family, find_native, silence_mujoco
+from metarobot.envs import (
+    TaskDistribution,
+    TaskParameter,
+    TaskVectorEnv,
+    file_name,
+    find_family,
+    find_native,
+    make_env,
+    register_family,
+    silence_mujoco,
+)
 from metarobot.evaluation import task_set
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -431,6 +443,75 @@ def measure_update(num_tasks: int, num_episodes: int, horizon: int) -> Row:
     return {**sizes, "update_s": update_s, "peak_gb": int(peak_kib) * 1024 / 1e9}
 
 
+# Environments of Gymnasium as a family, over the bare vector environment.
+
+OUTSIDE_ID = "benchmark/Pendulum-v0"
+OUTSIDE_BARS: Bars = {"family_over_bare": (">=", 0.85)}
+_OUTSIDE_STEPS = 200
+
+
+class Pendulum(PendulumEnv):
+    """Gymnasium's pendulum, with a mass by its task."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode of a task."""
+        if options is not None:
+            self.m = options["tasks"]["mass_kg"]
+        return super().reset(seed=seed)
+
+
+def measure_outside(command: BenchmarkCommand) -> list[Row]:
+    """Measure a family of pendulums, in turns with a bare ``AsyncVectorEnv`` of them.
+
+    The bare environment has a process for each pendulum, the family one for each thread.
+
+    Returns:
+        One row for each number of environments: control steps per second, and their ratio.
+    """
+    mass = TaskParameter(
+        name="mass_kg",
+        unit="kg",
+        description="mass",
+        nominal=1.0,
+        train=(0.5, 2.0),
+        allowed=(0.1, 5.0),
+    )
+    distribution = TaskDistribution((mass,))
+    register_family(OUTSIDE_ID, env=Pendulum, distribution=distribution, horizon=_OUTSIDE_STEPS)
+    threads, rows = set_threads(command.threads), []
+    for num_envs in (4,) if command.quick else (20, 80):
+        family = make_env(OUTSIDE_ID, num_envs, num_threads=threads)
+        bare = AsyncVectorEnv([Pendulum] * num_envs, context="spawn")
+        with closing(family), closing(bare):
+            pairs = [
+                (steps_per_s(family), steps_per_s(bare)) for _ in range(command.repetitions + 1)
+            ]
+        rates = np.median(pairs[1:], axis=0)
+        ratio = median(ours / theirs for ours, theirs in pairs[1:])
+        rows.append(
+            {
+                "envs": num_envs,
+                "threads": threads,
+                "family_steps_per_s": float(rates[0]),
+                "bare_steps_per_s": float(rates[1]),
+                "family_over_bare": ratio,
+            }
+        )
+    return rows
+
+
+def steps_per_s(env: VectorEnv) -> float:
+    """Return the control steps that all environments together take in a second."""
+    env.reset(seed=0)
+    actions = np.zeros(env.action_space.shape or (), np.float32)
+    started = time.perf_counter()
+    for _ in range(_OUTSIDE_STEPS - 1):
+        env.step(actions)
+    return env.num_envs * (_OUTSIDE_STEPS - 1) / (time.perf_counter() - started)
+
+
 # Several processes, of one thread each.
 
 
@@ -492,10 +573,12 @@ DEFAULT_FAMILIES = tuple(
 class BenchmarkCommand:
     """Measure the shares of physics, rollouts and meta-updates, for each task family."""
 
-    measure: Literal["families", "latent", "evaluation", "scaling", "acting", "update"] = "families"
+    measure: Literal[
+        "families", "latent", "evaluation", "outside", "scaling", "acting", "update"
+    ] = "families"
     """Subject of the measurement: the shares of physics for each family, a training of `latent`,
-    an evaluation of shipped policies, several processes of one thread each, acting on one
-    observation, or meta-updates of two sizes."""
+    an evaluation of shipped policies, environments of Gymnasium as a family, several processes of
+    one thread each, acting on one observation, or meta-updates of two sizes."""
     json: Path | None = None
     """File to write the list of rows to."""
     against: str | None = None
@@ -671,6 +754,7 @@ MEASUREMENTS: dict[str, tuple[Callable[[BenchmarkCommand], list[Row]], Bars | No
     "latent": (measure_latent, LATENT_BARS),
     "evaluation": (measure_evaluations, {}),
     "acting": (measure_acting, {"p99_us": ("<=", MOST_P99_US)}),
+    "outside": (measure_outside, OUTSIDE_BARS),
     "scaling": (measure_scaling, {}),
     "update": (measure_updates, UPDATE_BARS),
 }

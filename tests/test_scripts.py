@@ -5,8 +5,10 @@ import math
 import shutil
 import subprocess
 from dataclasses import replace
+from unittest.mock import patch
 
 import benchmark
+import gymnasium as gym
 import numpy as np
 import pytest
 import shared
@@ -24,6 +26,7 @@ from PIL import Image
 
 from metarobot.config import PRESETS
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
+from metarobot.envs import FAMILIES
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation
 from metarobot.training.load import FOLDER
@@ -77,6 +80,16 @@ def test_benchmark_measures_an_evaluation_of_shipped_policies(tmp_path):
     (r,) = json.loads(out.read_text())
     assert r["policies"] >= 3
     assert r["evaluation_over_physics"] > 1.0
+
+
+def test_benchmark_measures_environments_of_gymnasium_over_the_bare_ones(tmp_path):
+    out = tmp_path / "outside.json"
+    words = ["--quick", "--threads", "2", "--measure", "outside", "--repetitions", "1"]
+    with patch.dict(FAMILIES), patch.dict(gym.registry):
+        assert benchmark.main([*words, "--json", str(out)]) == 0
+    (r,) = json.loads(out.read_text())
+    assert (r["envs"], r["threads"]) == (4, 2)
+    assert min(r["family_steps_per_s"], r["bare_steps_per_s"]) > 100.0
 
 
 def commit_of(tree, script):

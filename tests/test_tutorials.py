@@ -23,6 +23,7 @@ PRINTED = {
     "docs/getting-started.md": "return -",
     "docs/tutorials/has-it-helped.md": "latent, adapted to ",
     "docs/tutorials/own-algorithm.md": "shift of the action [0.3]",
+    "docs/tutorials/own-environment.md": "observed angles [-0.6 -0.2  0.2]",
     "docs/tutorials/own-family.md": "action +0.2: returns",
     "docs/tutorials/own-robot.md": "return -",
     "docs/tutorials/own-tool.md": "tool at [0.45 0.   0.32]",

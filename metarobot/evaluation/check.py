@@ -299,14 +299,15 @@ def _task_findings(check: FamilyCheck, effects: Effects) -> Iterator[Finding]:
         yield Finding("ok", "task", text)
     elif shown > NOTHING:
         text = (
-            "tasks differ in the observations but never in the return, so no policy gains by "
-            "knowing them: reward what the task makes harder, or widen the ranges of train"
+            "tasks differ in the observations, but the same actions return the same: only a policy "
+            "that acts on what it observes can gain by knowing the task, as that of a sensor's "
+            "error; else reward what the task makes harder, or widen the ranges of train"
         )
-        yield Finding("blocking", "task", text)
+        yield Finding("warning", "task", text)
     else:
         text = (
             "the same actions from the same start give the same observations and rewards in every "
-            "task, so there is nothing to adapt to: let _apply_tasks write to self.batch"
+            "task, so there is nothing to adapt to: let the simulation take its task"
         )
         yield Finding("blocking", "task", text)
         return
