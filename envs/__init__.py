@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         shipped_variants,
     )
     from metarobot.envs.vector_env import TaskVectorEnv
-    from metarobot.envs.workers import SimulatorError
+    from metarobot.envs.workers import SimulatorError, keep_processes
 
 __getattr__ = names_of(  # MuJoCo is imported when it is used
     __name__,
@@ -94,6 +94,6 @@ __getattr__ = names_of(  # MuJoCo is imported when it is used
             "shipped_variants",
         ),
         "vector_env": ("TaskVectorEnv",),
-        "workers": ("SimulatorError",),
+        "workers": ("SimulatorError", "keep_processes"),
     },
 )

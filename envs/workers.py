@@ -31,6 +31,7 @@ from metarobot.envs.checks import show
 _EXTRA = 4
 """Columns after the observation: reward, terminated, truncated, success."""
 _CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_ENDING_S = 10.0
 SUCCESS_NAMES = ("is_success", "success")
 """Names under which an info says whether the task is solved."""
 
@@ -265,6 +266,64 @@ def _words(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}{place}".split())
 
 
+class _Processes(AsyncVectorEnv):
+    """The processes; what fails is said by `Workers`."""
+
+    def end(self, timeout_s: float) -> None:
+        """Close the environments and end the processes; one that does not answer is killed."""
+        try:
+            self.close(timeout=timeout_s)
+        except Exception:  # a process is gone, or an environment fails once more
+            self.kill()
+
+    def kill(self) -> str:
+        """Kill the processes; return how those that had ended did so."""
+        ended = []
+        for process in self.processes:
+            process.join(0.1)
+            if process.exitcode is not None:
+                ended.append(process.exitcode)
+            process.kill()
+        self.closed = True
+        for pipe in self.parent_pipes:
+            if pipe is not None:
+                pipe.close()
+        for process in self.processes:
+            process.join()
+        return ", ".join(
+            f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            for code in ended
+        )
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            for process in self.processes:
+                process.kill()
+
+
+_kept: dict[Any, _Processes] | None = None
+"""Processes without a user, by what they are made of; None where they are not kept."""
+
+
+@contextmanager
+def keep_processes() -> Iterator[None]:
+    """Within this context, keep processes that are no longer used for the next batch like theirs.
+
+    Starting some takes as long as importing the user's module and making the environments.
+    """
+    global _kept
+    if _kept is not None:
+        yield
+        return
+    _kept = {}
+    try:
+        yield
+    finally:
+        left, _kept = _kept, None
+        for processes in left.values():
+            processes.end(_ENDING_S)
+
+
 class Workers:
     """M environments in processes.
 
@@ -286,10 +345,14 @@ class Workers:
         group_shape = self._count, observation_size, action_size
         self._actions = np.zeros((self._groups * self._count, action_size + 1))
         self._here: Group | None = None
-        self._processes: AsyncVectorEnv | None = None
+        self._processes: _Processes | None = None
         if multiprocessing.current_process().daemon:  # which may have no children
             self._count, self._groups = number, 1
             self._here = Group(recipe, 0, (number, observation_size, action_size))
+            return
+        self._key = recipe, group_shape, self._groups
+        if _kept is not None and self._key in _kept:
+            self._processes = _kept.pop(self._key)
             return
         sent = recipe.for_processes()
         makers = [
@@ -362,10 +425,11 @@ class Workers:
         if self._here is not None:
             self._here.close()
         elif self._processes is not None and not self._processes.closed:
-            try:
-                self._processes.close(timeout=self._recipe.timeout_s)
-            except Exception:  # a process is gone, or an environment fails once more
-                self._kill()
+            if _kept is not None and self._key not in _kept:
+                _kept[self._key] = self._processes
+            else:
+                self._processes.end(self._recipe.timeout_s)
+        self._processes = None
 
     def _call(self, name: str, *arguments: Any) -> tuple[Any, ...]:
         processes = self._running()
@@ -373,9 +437,8 @@ class Workers:
             processes.call_async(name, *arguments)
             return processes.call_wait(self._recipe.timeout_s)
 
-    def _running(self) -> AsyncVectorEnv:
-        assert self._processes is not None
-        if self._processes.closed:
+    def _running(self) -> _Processes:
+        if self._processes is None or self._processes.closed:
             raise SimulatorError(f"{self._recipe.env_id}: its processes have ended: make another")
         return self._processes
 
@@ -383,9 +446,13 @@ class Workers:
         """Return the rows of all environments, or raise the error of one."""
         errors = [error for error in np.atleast_1d(infos.get("error", ())) if error]
         if errors:
-            self.close()
+            if self._processes is not None:
+                self._processes.end(self._recipe.timeout_s)
             raise SimulatorError(f"{self._recipe.env_id}: {errors[0]}")
         return rows.reshape(self._groups * self._count, -1)[: self._number]
+
+    def _kill(self) -> str:
+        return "" if self._processes is None else self._processes.kill()
 
     @contextmanager
     def _failing(self, doing: str) -> Iterator[None]:
@@ -405,36 +472,6 @@ class Workers:
                 f"{name}: a process of its environments has ended in {doing} "
                 f"({codes or _words(error)}): is there enough memory?"
             ) from None
-
-    def _kill(self) -> str:
-        """Kill the processes; return how those that had ended did so."""
-        if self._processes is None:
-            return ""
-        ended = []
-        for process in self._processes.processes:
-            process.join(0.1)
-            if process.exitcode is not None:
-                ended.append(process.exitcode)
-            process.kill()
-        self._processes.closed = True
-        for pipe in self._processes.parent_pipes:
-            if pipe is not None:
-                pipe.close()
-        for process in self._processes.processes:
-            process.join()
-        return ", ".join(
-            f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-            for code in ended
-        )
-
-
-class _Processes(AsyncVectorEnv):
-    """The processes; what fails is said by `Workers`."""
-
-    def __del__(self) -> None:
-        if not getattr(self, "closed", True):
-            for process in self.processes:
-                process.kill()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from metarobot.console import (
     print_line,
     say,
 )
-from metarobot.envs import find_family, short_names
+from metarobot.envs import find_family, keep_processes, short_names
 from metarobot.envs.checks import require_integer
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.tasks import Split
@@ -533,6 +533,7 @@ def render(
 
 
 @own_settings()
+@keep_processes()
 def render(
     shown: AdaptablePolicy | Run | str | Path,
     out: str | Path,
@@ -790,6 +791,7 @@ def choose_policy(
 
 
 @own_settings()
+@keep_processes()
 def explain(
     run: Run | str | Path,
     out: str | Path,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metarobot.console import printable
-from metarobot.envs import Variant
+from metarobot.envs import Variant, keep_processes
 from metarobot.evaluation.evaluate import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation, describe_settings
@@ -93,6 +93,7 @@ def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
     return folder
 
 
+@keep_processes()
 def evaluate_to_folder(
     runs: Sequence[TrainedRun],
     out: Path,

@@ -24,7 +24,7 @@ from metarobot.algorithms import (
 )
 from metarobot.algorithms.base import initial_params
 from metarobot.config import CommonConfig, RunConfig, TrainConfig, find_preset
-from metarobot.envs import file_name
+from metarobot.envs import SimulatorError, file_name
 from metarobot.envs.checks import show
 from metarobot.io import (
     Folder,
@@ -398,12 +398,15 @@ def _train(plan: RunPlan, display: TrainingDisplay | None, workers: Workers) -> 
     try:
         for config in plan.trainings:
             train_algorithm(config, run / config.algorithm, display, workers)
-    except Exception:
+    except Exception as error:
         places = [run / config.algorithm for config in plan.trainings]
         if plan.is_new and workers.first and not any(place.has(POLICY_FILE) for place in places):
             for place in places:
                 remove_algorithm(place)
             run.remove_if_empty()
+        elif isinstance(error, SimulatorError):
+            way_on = f"`metarobot train --resume {plan.folder}` goes on from the last checkpoint"
+            raise SimulatorError(f"{error}; {way_on}") from error
         raise
 
 

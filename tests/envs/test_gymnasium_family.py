@@ -24,6 +24,7 @@ from metarobot.envs import (
     Tasks,
     find_family,
     find_native,
+    keep_processes,
     make_env,
     register_family,
 )
@@ -424,6 +425,26 @@ def test_what_does_not_suit_the_environment_is_said_when_it_is_tried(register, m
 def test_a_sparse_reward_may_hide_the_task(register):
     env_id = register(ending(("reset", takes_no_task)), task_shows=False)
     assert find_family(env_id).default_horizon == T
+
+
+def test_processes_are_kept_within_a_context(register):
+    env_id = register()
+    find_family(env_id)
+    with keep_processes():
+        first = make_env(env_id, 4, num_threads=2)
+        first.reset(seed=0)
+        first.close()
+        kept = {process.pid for process in multiprocessing.active_children()}
+        for num_envs, same in ((4, True), (6, False), (4, True)):
+            env = make_env(env_id, num_envs, num_threads=2)
+            assert ({p.pid for p in multiprocessing.active_children()} == kept) == same
+            env.set_tasks({"pull": 0.7})
+            env.reset(options={"start": np.full((num_envs, 1), 0.5)})
+            observation, *_ = env.step(np.zeros((num_envs, 1)))
+            assert observation[:, 0] == pytest.approx(by_hand(0.7, 0.5, [0.0])[0][1, 0])
+            env.close()
+            kept = {process.pid for process in multiprocessing.active_children()}
+    assert not multiprocessing.active_children()
 
 
 def test_an_environment_that_fails_later_ends_all_processes(register):
