@@ -190,7 +190,7 @@ class RecurrentPolicy(GaussianPolicy):
         return torch.cat(steps, dim=-1)
 
     def _split(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the state (..., H) and the last step (..., O + A + 1) of a memory."""
+        """Return the state (..., H) and the last step (..., S) of a memory."""
         return memory[..., : self.memory_size], memory[..., self.memory_size :]
 
     def _embed(self, params: Params, scaled: Tensor, last_steps: Tensor, first: Tensor) -> Tensor:

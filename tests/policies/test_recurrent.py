@@ -93,7 +93,7 @@ def test_the_change_of_the_reward_is_remembered_but_not_over_the_start_of_an_epi
     policy = RecurrentPolicy(LOW, HIGH, A, hidden_sizes=(4,), reward_products=True).double()
     params = repeat_params(policy.initial_params(torch.Generator().manual_seed(0)), 1)
     observations, actions = torch.zeros(1, 5, 2).double(), torch.zeros(1, 5, A).double()
-    rewards = torch.tensor([[-3.0, -2.9, -2.95, 7.0, 9.0]]).double()
+    rewards = torch.tensor([[-3.0, -2.9, -2.95, 7.0, 9.0]], dtype=torch.float64)
     first = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]]).double()
     memories = policy.unroll(params, observations, actions, rewards, first).memories
     expected = torch.tensor([0.0, 1.0, -0.5, 0.0, 20.0], dtype=torch.float64).tanh()
