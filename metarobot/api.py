@@ -154,6 +154,7 @@ class TrainOptions(TypedDict, total=False):
     careful_share: float
     likelihood_power: float
     trial_episodes: int
+    reward_products: bool
     latent_size: int
     student_episodes: int
     student_epochs: int

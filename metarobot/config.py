@@ -557,7 +557,7 @@ PRESETS: dict[str, RunConfig] = {
         },
     ),
     "reach-hidden-goal": replace(
-        _REACH.with_options(adaptation_min_std=0.4),
+        _REACH.with_options(adaptation_min_std=0.4, reward_products=True),
         env_id="metarobot/ReachHiddenGoal-v0",
         initial_std=0.4,
     ),

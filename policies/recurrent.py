@@ -35,6 +35,8 @@ CHANGE_GAIN = 50.0
 """Input value of a change by half the range of an observation element. A control step of an arm
 changes it by a hundredth, which would vanish beside the observation itself; yet the change by an
 action is the information about the task."""
+REWARD_GAIN = 10.0
+"""Factor of the change of the reward in a control step, before a tanh limits it to ±1."""
 
 
 class Unroll(NamedTuple):
@@ -43,7 +45,7 @@ class Unroll(NamedTuple):
     mean: Tensor
     """Means of its actions, (N, L M, A)."""
     memories: Tensor
-    """Its memory before each step and after the last, (N, (L + 1) M, H + O + A + 1)."""
+    """Its memory before each step and after the last, (N, (L + 1) M, H + S)."""
 
 
 class RecurrentPolicy(GaussianPolicy):
@@ -55,9 +57,14 @@ class RecurrentPolicy(GaussianPolicy):
     of the first layer a_{t-1} times the change, which shows the effect of actions; of the last the
     state times o_t.
 
-    The parameters of a task are the weights, the same for all, and the leaf `memory`
-    (H + O + A + 1), with which a block of episodes begins: the state of the unit, and the last
-    step, its observation, action and reward. It is 0 in the beginning, and not trained.
+    With `reward_products` the change of the reward, g = tanh(10 (r_{t-1} - r_{t-2})), is an input
+    too, and so are its products with the change of the observation: they show the direction in
+    which the reward rises. After the first step of an episode g is 0.
+
+    The parameters of a task are the weights, the same for all, and the leaf `memory` (H + S), with
+    which a block of episodes begins: the state of the unit, and the S numbers of the last step, its
+    observation, action and reward, and the change of the reward if it is an input. It is 0 in the
+    beginning, and not trained.
 
     Source: Duan et al. 2016, arXiv:1611.02779.
     """
@@ -69,6 +76,7 @@ class RecurrentPolicy(GaussianPolicy):
         action_size: int,
         hidden_sizes: Sequence[int] = (64, 64),
         initial_std: float = 0.5,
+        reward_products: bool = False,
     ) -> None:
         """Lay out the network, as `GaussianPolicy`.
 
@@ -78,11 +86,13 @@ class RecurrentPolicy(GaussianPolicy):
         super().__init__(observation_low, observation_high, action_size, initial_std)
         if not hidden_sizes:
             raise ValueError("hidden_sizes must name one width at least, that of the memory")
+        self.reward_products = reward_products
         observation_size = len(observation_low)
-        input_size = observation_size * (2 + action_size) + action_size + 2
+        num_factors = action_size + reward_products
+        input_size = observation_size * (2 + num_factors) + num_factors + 2
         *widths, memory_size = (input_size, *hidden_sizes)
         self.memory_size = memory_size
-        step_size = observation_size + action_size + 1
+        step_size = observation_size + num_factors + 1
         self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(widths))
         self.unit = nn.GRUCell(widths[-1], memory_size, device="meta")
         self.head = nn.Linear(
@@ -132,7 +142,9 @@ class RecurrentPolicy(GaussianPolicy):
         """
         M = num_sequences
         state, last_step = self._split(params["memory"].detach()[:, None].expand(-1, M, -1))
-        steps = torch.cat([last_step, self.remember(observations, actions, rewards)], dim=1)
+        rewards_before = torch.cat([last_step[..., -1], rewards], dim=1)[:, :-M]
+        remembered = self.remember(observations, actions, rewards, rewards_before, first)
+        steps = torch.cat([last_step, remembered], dim=1)
         scaled = self.scale_observations(observations)
         seen = self._embed(params, scaled, steps[:, :-M], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
@@ -144,7 +156,7 @@ class RecurrentPolicy(GaussianPolicy):
     ) -> tuple[Tensor, Tensor]:
         """Return means (N, M, A) and states (N, M, H) for one step in M simulations of each task.
 
-        The observations are (N, M, O), the memory (N, M, H + O + A + 1), and `first` is 1.0 where
+        The observations are (N, M, O), the memory (N, M, H + S), and `first` is 1.0 where
         an episode begins, (N, M).
         """
         state, last_step = self._split(memory)
@@ -153,13 +165,32 @@ class RecurrentPolicy(GaussianPolicy):
         state = gru_step(self._inputs(params, seen), state, *_recurrent(params))
         return self._mean(params, scaled, seen, state), state
 
-    def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-        """Join observations (..., O), actions (..., A) within their range, and rewards (...)."""
+    def remember(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        rewards_before: Tensor,
+        first: Tensor,
+    ) -> Tensor:
+        """Join the numbers of steps, (..., S).
+
+        Args:
+            observations: (..., O).
+            actions: (..., A); the numbers hold them within their range.
+            rewards: (...).
+            rewards_before: Those of the steps before, (...).
+            first: 1.0 where an episode began, (...).
+        """
         scaled = self.scale_observations(observations)
-        return torch.cat([scaled, actions.clamp(-1.0, 1.0), rewards[..., None]], dim=-1)
+        steps = [scaled, actions.clamp(-1.0, 1.0), rewards[..., None]]
+        if self.reward_products:
+            change = torch.tanh(REWARD_GAIN * (rewards - rewards_before) * (1.0 - first))
+            steps.insert(2, change[..., None])
+        return torch.cat(steps, dim=-1)
 
     def _split(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the state (..., H) and the last step (..., O + A + 1) of a memory."""
+        """Return the state (..., H) and the last step (..., S) of a memory."""
         return memory[..., : self.memory_size], memory[..., self.memory_size :]
 
     def _embed(self, params: Params, scaled: Tensor, last_steps: Tensor, first: Tensor) -> Tensor:
@@ -196,6 +227,7 @@ class RecurrentState(PolicyState):
             "memory": memory,
             "hidden": memory[..., : policy.memory_size],
             "observation": memory.new_zeros(len(memory), 1, num_observations),
+            "first": memory.new_zeros(len(memory), 1, 1),
         }
         self._begins = torch.tensor([[True]])
 
@@ -210,14 +242,17 @@ class RecurrentState(PolicyState):
         first = self._begins.expand(shape).to(memory.dtype)
         mean, hidden = policy.take_step(params, observations, memory, first)
         self.memory = {"memory": memory, "hidden": hidden, "observation": observations}
+        self.memory["first"] = first[..., None]
         self._begins = torch.zeros_like(self._begins)
         return Distribution(mean, policy.log_std_of(params))
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Remember the step in those simulations in which it counts."""
         last = self.memory["memory"]
-        rewards = torch.where(rewards.isnan(), last[..., -1], rewards)
-        step = self._policy.remember(self.memory["observation"], actions, rewards)
+        before = last[..., -1]
+        rewards = torch.where(rewards.isnan(), before, rewards)
+        seen, first = self.memory["observation"], self.memory["first"][..., 0]
+        step = self._policy.remember(seen, actions, rewards, before, first)
         known = torch.cat([self.memory["hidden"], step], dim=-1)
         self.memory["memory"] = torch.where(counts[..., None], known, last)
 
@@ -229,9 +264,18 @@ class EpisodicPolicy(RecurrentPolicy):
         """Begin to act with one policy per task, each leaf (N, ...)."""
         return EpisodicState(self, params)
 
-    def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-        """Join observations and clipped actions, with 0 for the reward; as `RecurrentPolicy`."""
-        return super().remember(observations, actions, rewards.new_zeros(rewards.shape))
+    def remember(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        rewards_before: Tensor,
+        first: Tensor,
+    ) -> Tensor:
+        """Join the numbers of steps, with 0 for rewards; as `RecurrentPolicy`."""
+        del rewards_before
+        unseen = rewards.new_zeros(rewards.shape)
+        return super().remember(observations, actions, unseen, unseen, first)
 
 
 class EpisodicState(RecurrentState):

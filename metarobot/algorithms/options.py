@@ -260,6 +260,10 @@ class Rl2Options(AlgorithmOptions, TrustRegion):
     trial_episodes: int = integer(5, 1, MOST_EPISODES)
     """Episodes of a trial, at most episodes_per_task. Meta-batches are that much smaller than those
     of other algorithms: within the same budget it improves more often."""
+    reward_products: bool = switch(False)
+    """Whether the policy also observes the change of the reward in the last control step, and its
+    products with the change of the observation. They show where the reward rises, for tasks that
+    only the rewards within an episode show."""
     min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise, in half action ranges."""
 

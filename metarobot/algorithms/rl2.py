@@ -1,10 +1,13 @@
 """RL²: a recurrent policy that adapts within its memory, and the TRPO that trains such policies."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import TrpoLearner
 from metarobot.algorithms.options import Rl2Options
+from metarobot.config import TrainConfig
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.chunks import chunks_of_steps, params_of
 from metarobot.learning.distributed import mean_over_tasks
@@ -145,6 +148,11 @@ class Rl2(RecurrentLearner):
     options_class = Rl2Options
     in_sequence = True
     reads_advantages = False
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return whether the policy observes changes of the reward."""
+        return {"reward_products": cast(Rl2Options, config.options).reward_products}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:

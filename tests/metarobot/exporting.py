@@ -13,8 +13,9 @@ FAMILY = "metarobot/Reach-v0"
 
 def make_policy(algorithm, env_id=FAMILY, **options):
     """A policy whose parameters are as large as trained ones, and all of them used."""
-    few = {"num_weighed": 64} if algorithm == "latent" else {}
-    config = train_config(algorithm, env_id=env_id, hidden_sizes=(16, 8), **few, **options)
+    own = {"latent": {"num_weighed": 64}, "rl2": {"reward_products": True}}
+    options = {**own.get(algorithm, {}), **options}
+    config = train_config(algorithm, env_id=env_id, hidden_sizes=(16, 8), **options)
     family = find_family(env_id)
     low, high = family.observation_bounds(ALGORITHMS[algorithm].observes_task).tolist()
     interface = Interface(

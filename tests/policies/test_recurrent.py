@@ -11,9 +11,10 @@ N, L, A = 3, 7, 2
 LOW, HIGH = [-1.0, -2.0], [1.0, 2.0]
 
 
-@pytest.fixture
-def policy():
-    return RecurrentPolicy(LOW, HIGH, A, hidden_sizes=(5, 4)).double()
+@pytest.fixture(params=[False, True], ids=["", "reward_products"])
+def policy(request):
+    layout = {"hidden_sizes": (5, 4), "reward_products": request.param}
+    return RecurrentPolicy(LOW, HIGH, A, **layout).double()
 
 
 @pytest.fixture
@@ -86,6 +87,21 @@ def test_unrolling_is_acting(policy, params, steps):
         torch.testing.assert_close(resumed.memories, unroll.memories[:, t:])
     with pytest.raises(ValueError, match="hidden_sizes must name one width at least"):
         RecurrentPolicy(LOW, HIGH, A, hidden_sizes=())
+
+
+def test_the_change_of_the_reward_is_remembered_but_not_over_the_start_of_an_episode():
+    policy = RecurrentPolicy(LOW, HIGH, A, hidden_sizes=(4,), reward_products=True).double()
+    params = repeat_params(policy.initial_params(torch.Generator().manual_seed(0)), 1)
+    observations, actions = torch.zeros(1, 5, 2).double(), torch.zeros(1, 5, A).double()
+    rewards = torch.tensor([[-3.0, -2.9, -2.95, 7.0, 9.0]], dtype=torch.float64)
+    first = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]]).double()
+    memories = policy.unroll(params, observations, actions, rewards, first).memories
+    expected = torch.tensor([0.0, 1.0, -0.5, 0.0, 20.0], dtype=torch.float64).tanh()
+    torch.testing.assert_close(memories[0, 1:, -2], expected)
+    assert torch.equal(memories[0, 1:, -1], rewards[0])
+    going_on = {**params, "memory": memories[:, 2]}
+    rest = [block[:, 2:] for block in (observations, actions, rewards, first)]
+    torch.testing.assert_close(policy.unroll(going_on, *rest).memories, memories[:, 2:])
 
 
 @pytest.mark.parametrize("told", ["observations", "actions", "rewards", "first"])

@@ -15,7 +15,8 @@ SEEN = np.random.default_rng(0).uniform(-0.5, 0.5, (8, 3, 3))
 
 def changed(algorithm):
     """A policy whose memory changes what it does."""
-    policy = make_policy(algorithm)
+    options = {"reward_products": True} if algorithm == "rl2" else {}
+    policy = make_policy(algorithm, **options)
     params = {name: leaf + 0.1 for name, leaf in policy.params.items()}
     return type(policy)(policy.config, params, policy.interface)
 

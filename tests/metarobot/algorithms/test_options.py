@@ -19,6 +19,7 @@ OTHER_VALUES = {
     "embedding_size": 3,
     "encoder_epochs": 2,
     "trial_episodes": 2,
+    "reward_products": True,
     "task_products": False,
     "latent_size": 3,
     "student_episodes": 2,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from fakes import FakeEnv, Targets
 
-from metarobot.algorithms import make_algorithm, rl2, train_config
+from metarobot.algorithms import configure, make_algorithm, make_policy, rl2, train_config
 from metarobot.algorithms.rl2 import one_after_the_other, pack, side_by_side, unpack
+from metarobot.config import PRESETS
 from metarobot.envs import Tasks
 from metarobot.learning.meta_update import MetaBatch, kl_divergences
 from metarobot.learning.trpo import fisher_product
@@ -21,15 +22,21 @@ from metarobot.training.trainer import MetaTrainer, num_simulations
 N, E, T = 4, 3, 5
 POLICIES = {"rl2": RecurrentPolicy, "recurrent_randomisation": EpisodicPolicy}
 BOTH = pytest.mark.parametrize("name", POLICIES)
+LAYOUTS = pytest.mark.parametrize("name", [*POLICIES, "reward_products"])
+"""Of policies: both algorithms, and RL² with changes of the reward."""
 DRAWS = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(2 * E, T, 2, 2))
 FAULTS = {"unstable_at": {1: 3, 2: 0}, "terminated_at": {0: 1}}
 
 
 def small_algorithm(name="rl2"):
-    policy = POLICIES[name]([-1.0] * 3, [1.0] * 3, 2, (6, 5)).double()
+    options = {"reward_products": True} if name == "reward_products" else {}
+    name = "rl2" if options else name
+    policy = POLICIES[name]([-1.0] * 3, [1.0] * 3, 2, (6, 5), **options).double()
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0  # a memory that shows
-    return make_algorithm(train_config(name, hidden_sizes=(6, 5)), policy), repeat_params(params, N)
+    return make_algorithm(
+        train_config(name, hidden_sizes=(6, 5), **options), policy
+    ), repeat_params(params, N)
 
 
 def make_env_of(num_envs, targets=0.5, **faults):
@@ -52,7 +59,7 @@ def batch_of(algorithm, params, block):
     )
 
 
-@BOTH
+@LAYOUTS
 @pytest.mark.parametrize("faults", [{}, FAULTS])
 def test_unrolling_gives_the_probabilities_of_collecting(name, faults):
     algorithm, params = small_algorithm(name)
@@ -63,7 +70,7 @@ def test_unrolling_gives_the_probabilities_of_collecting(name, faults):
     assert trial.mask.bool().all() == (not faults)
 
 
-@BOTH
+@LAYOUTS
 def test_gradient_and_fisher_products_are_those_of_finite_differences(name):
     """So the chain rule by hand may be differentiated again."""
     algorithm, params = small_algorithm(name)
@@ -110,9 +117,10 @@ def test_an_episodic_memory_knows_the_steps_before_and_no_other_episode():
     assert torch.equal(found[:, 1:], expected[:, 1:])
 
 
+@pytest.mark.parametrize("name", ["rl2", "reward_products"])
 @pytest.mark.parametrize("faults", [{}, FAULTS])
-def test_adapting_is_going_on_with_the_memory(faults):
-    algorithm, params = small_algorithm()
+def test_adapting_is_going_on_with_the_memory(faults, name):
+    algorithm, params = small_algorithm(name)
     whole = collect_trial(algorithm, params, slice(0, 2 * E), **faults)
     first = collect_trial(algorithm, params, slice(0, E), **faults)
     adapted = algorithm.adapt(params, first, algorithm.adaptation_advantages(params, first))
@@ -162,6 +170,15 @@ def test_blocks_have_few_episodes_and_an_episodic_memory_never_adapts(name):
     algorithm, params = small_algorithm(name)
     assert algorithm.adapts == (name == "rl2")
     assert algorithm.adapts or algorithm.adapt(params, None, None) is params
+
+
+def test_the_layout_follows_the_option_and_the_preset_of_a_hidden_goal_sets_it():
+    preset = PRESETS["reach-hidden-goal"]
+    without = preset.with_options(reward_products=False)
+    for name, longer in (("rl2", 1), ("recurrent_randomisation", 0)):
+        new, old = (make_policy(configure(run, name)).shapes for run in (preset, without))
+        assert new["memory"][0] - old["memory"][0] == longer
+        assert (new["layers.0.weight"] == old["layers.0.weight"]) == (longer == 0)
 
 
 class TwoSides(Targets):
