@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -25,6 +26,7 @@ from metarobot.envs.workers import (
     SimulatorError,
     Steps,
     Workers,
+    error_words,
 )
 from metarobot.machine import MOST_THREADS, choose_num_threads
 
@@ -76,6 +78,7 @@ class EnvironmentSource:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        object.__setattr__(self, "observation_bounds", _plain(self.observation_bounds))
         given = [name for name in ("env", "vector_env") if getattr(self, name) is not None]
         if len(given) != 1 or not callable(getattr(self, given[0])):
             raise TaskError(
@@ -102,6 +105,13 @@ class EnvironmentSource:
         axes, names = self.heat_map_axes, self.distribution.names
         if axes != () and not (isinstance(axes, tuple) and len({*axes} & {*names}) == 2):
             raise TaskError(f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}")
+
+
+def _plain(bounds: Any) -> Any:
+    """Return bounds as tuples, which can be compared; what is none stays as it is."""
+    if not isinstance(bounds, tuple | list):
+        return bounds
+    return tuple(tuple(b.tolist()) if isinstance(b, np.ndarray) and b.ndim else b for b in bounds)
 
 
 class Engine(Protocol):
@@ -333,7 +343,8 @@ class _VectorEngine:
     """A vectorised environment of another engine, in any of Gymnasium's autoreset modes."""
 
     def __init__(self, env_id: str, make: Callable[[int], VectorEnv], num_envs: int) -> None:
-        env = make(num_envs)
+        with _in_one_line(env_id, "making the environments"):
+            env = make(num_envs)
         if not isinstance(env, VectorEnv) or not hasattr(env.unwrapped, "set_tasks"):
             raise SimulatorError(
                 f"{env_id}: vector_env must give a gymnasium.vector.VectorEnv with a method "
@@ -358,7 +369,8 @@ class _VectorEngine:
         if self._tasks is not tasks:
             columns = {name: tasks[name].copy() for name in tasks.names}
             unwrapped: Any = self._env.unwrapped
-            unwrapped.set_tasks(columns)
+            with _in_one_line(self._env_id, "set_tasks()"):
+                unwrapped.set_tasks(columns)
             self._tasks = tasks
         if others_run and self._mode is AutoresetMode.NEXT_STEP:
             return self._seen  # the step has begun the episodes
@@ -372,12 +384,17 @@ class _VectorEngine:
         options = {"reset_mask": chosen} if others_run else None
         all_seeds = [seeds.get(index, 0) for index in range(number)]
         reset: Any = self._env.reset  # Gymnasium declares an integer, and takes a list
-        self._seen = self._read(reset(seed=all_seeds, options=options)[0])
+        with _in_one_line(self._env_id, "reset()"):
+            self._seen = self._read(reset(seed=all_seeds, options=options)[0])
         return self._seen
 
     def step(self, actions: np.ndarray, running: np.ndarray) -> Steps:
         """Step all environments."""
         del running
+        with _in_one_line(self._env_id, "step()"):
+            return self._step(actions)
+
+    def _step(self, actions: np.ndarray) -> Steps:
         space = self._env.single_action_space
         answer = self._env.step(actions.astype(space.dtype))
         seen, rewards, terminated, truncated, infos = answer
@@ -390,15 +407,24 @@ class _VectorEngine:
         self._seen = seen
         number = self._env.num_envs
         success = _success(infos, number) | (_success(final, number) & ended)
-        rewards = read_numbers(f"{self._env_id}: the rewards", rewards, (number,))
+        rewards = read_numbers("the rewards", rewards, (number,))
         return Steps(seen, rewards, np.array(terminated), np.array(truncated), success)
 
     def render(self) -> list[np.ndarray]:
         """Return a frame of each environment."""
-        return [np.asarray(frame) for frame in self._env.render() or ()]
+        with _in_one_line(self._env_id, "render()"):
+            return [np.asarray(frame) for frame in self._env.render() or ()]
 
     def _read(self, seen: Any) -> np.ndarray:
-        return read_numbers(f"{self._env_id}: the observations", seen, self._seen.shape)
+        return read_numbers("the observations", seen, self._seen.shape)
+
+
+@contextmanager
+def _in_one_line(env_id: str, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever the engine raises
+        raise SimulatorError(f"{env_id}: {doing}: {error_words(error)}") from error
 
 
 def _success(infos: Mapping[str, Any], number: int) -> np.ndarray:

@@ -161,7 +161,7 @@ class Group(gym.Env):
         try:
             work(*arguments)
         except Exception as error:
-            return {"error": f"{self._doing}: {_words(error)}"}
+            return {"error": f"{self._doing}: {error_words(error)}"}
         return {}
 
     def _reset(self, seeds: Mapping[int, int], tasks: Sequence[Mapping[str, float]]) -> None:
@@ -258,8 +258,8 @@ def _number(name: str, value: Any) -> float:
     return float(array.reshape(()))
 
 
-def _words(error: Exception) -> str:
-    """Return an exception in one line, with the place outside of this package."""
+def error_words(error: Exception) -> str:
+    """Return an exception in one line, with the place outside of this file."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [frame for frame in frames if frame.filename != __file__]
     place = f" in {outside[-1].filename}, line {outside[-1].lineno}" if outside else ""
@@ -350,7 +350,7 @@ class Workers:
             self._count, self._groups = number, 1
             self._here = Group(recipe, 0, (number, observation_size, action_size))
             return
-        self._key = recipe, group_shape, self._groups
+        self._key = recipe.env_id, recipe.render_mode, group_shape, self._groups
         if _kept is not None and self._key in _kept:
             self._processes = _kept.pop(self._key)
             return
@@ -470,7 +470,7 @@ class Workers:
             codes = self._kill()
             raise SimulatorError(
                 f"{name}: a process of its environments has ended in {doing} "
-                f"({codes or _words(error)}): is there enough memory?"
+                f"({codes or error_words(error)}): is there enough memory?"
             ) from None
 
 

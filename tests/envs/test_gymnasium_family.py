@@ -251,6 +251,30 @@ def test_a_vectorised_engine_gives_the_same_episodes(register, mode):
     np.testing.assert_allclose(found[0][~shown], wanted[0][~shown])
 
 
+ENGINES = {
+    "set_tasks": "set_tasks(): ZeroDivisionError: of mine in ",
+    "reset": "reset(): ZeroDivisionError: of mine in ",
+    "step": "step(): ZeroDivisionError: of mine in ",
+}
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_a_broken_engine_is_one_line(register, method):
+    broken = type("Broken", (Carts,), {method: raises})
+    env_id = register(vector_env=functools.partial(broken, mode=AutoresetMode.DISABLED))
+    with pytest.raises(TaskError) as found:
+        find_family(env_id)
+    assert ENGINES[method] in str(found.value)
+
+
+def test_an_engine_may_give_bounds_as_arrays_and_register_again(register):
+    bounds = np.full(2, -10.0), np.full(2, 10.0)
+    make = functools.partial(Carts, mode=AutoresetMode.DISABLED)
+    assert register(vector_env=make, observation_bounds=bounds) == register(
+        vector_env=make, observation_bounds=(bounds[0].copy(), bounds[1])
+    )
+
+
 # Broken environments.
 
 
