@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mujoco.batch import Batch
 
 
+_SLACK = 1e-6
+"""Share of the width between bounds by which rounding may carry an observation out of them."""
+
+
 @dataclass(frozen=True)
 class ObservationElement:
     """One element of the observation vector."""
@@ -32,6 +36,11 @@ class ObservationElement:
     """Highest value reported; higher ones saturate."""
     source: str
     """Where the model holds it: a sensor's name, or how it is computed."""
+
+    def is_ever_within(self, values: np.ndarray) -> bool:
+        """Whether any of these values is within the bounds, but for rounding."""
+        slack = _SLACK * (self.high - self.low)
+        return bool(((values >= self.low - slack) & (values <= self.high + slack)).any())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-import cloudpickle
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Space
@@ -17,16 +16,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from metarobot.envs.checks import is_integer, is_number, read_numbers, require_integer, show
 from metarobot.envs.family import ObservationElement
+from metarobot.envs.registration import family_name, find_family, not_native
 from metarobot.envs.task_batch import MOST_HORIZON, Outcome, TaskBatch
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 from metarobot.envs.workers import (
-    SUCCESS_NAMES,
     Description,
     Recipe,
     SimulatorError,
     Steps,
     Workers,
     error_words,
+    success_in,
+    summary_of,
 )
 from metarobot.machine import MOST_THREADS, choose_num_threads
 
@@ -36,8 +37,6 @@ _USUAL_STEP_S = 0.05
 _TRIAL_STEPS, _TRIAL_TASKS = 200, 4
 _WIDEST = 1e30
 """Bound of an element while its range is measured."""
-_SLACK = 1e-6
-"""Share of the width between bounds by which rounding may carry an observation out of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +101,9 @@ class EnvironmentSource:
             value = getattr(self, name)
             if value is not None and not (is_number(value, 0.0, math.inf) and 0 < value < math.inf):
                 raise TaskError(f"{name} must be a positive number of seconds, got {show(value)}")
-        axes, names = self.heat_map_axes, self.distribution.names
-        if axes != () and not (isinstance(axes, tuple) and len({*axes} & {*names}) == 2):
-            raise TaskError(f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}")
+        if not self.distribution.spans_map(axes := self.heat_map_axes):
+            names = ", ".join(self.distribution.names)
+            raise TaskError(f"heat_map_axes must be () or two of {names}, got {axes!r}")
 
 
 def _plain(bounds: Any) -> Any:
@@ -191,9 +190,7 @@ class GymnasiumVectorEnv(TaskBatch):
         require_integer("num_threads", num_threads, 0, MOST_THREADS)
         for name, value in {"variants": variant, "scenes": scene_path}.items():
             if value is not None:
-                raise TaskError(
-                    f"{self.env_id} is made of Gymnasium environments: {name} need a native family"
-                )
+                raise not_native(self.env_id, f"{name} need")
         super().__init__(
             num_envs,
             horizon=horizon,
@@ -275,8 +272,6 @@ class _Maker:
     env_id: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from metarobot.envs.registration import find_family
-
         return find_family(self.env_id)(*args, **kwargs)
 
 
@@ -312,7 +307,7 @@ def make_engine(
         timeout_s=source.timeout_s,
         render_mode=render_mode,
     )
-    return _ProcessEngine(Workers(recipe, shape, num_processes))
+    return Workers(recipe, shape, num_processes)
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -323,20 +318,6 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
         return True
     kinds = {parameter.kind for parameter in parameters.values()}
     return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
-
-
-class _ProcessEngine:
-    """Environments in processes."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-        self.step, self.render, self.close = workers.step, workers.render, workers.close
-        self.describe = workers.describe
-
-    def reset(self, seeds: Mapping[int, int], tasks: Tasks, others_run: bool) -> np.ndarray:
-        """Begin episodes."""
-        del others_run
-        return self._workers.reset(seeds, tasks.to_dicts())
 
 
 class _VectorEngine:
@@ -361,8 +342,8 @@ class _VectorEngine:
         """Return the facts of an environment."""
         del task
         spaces = self._env.single_observation_space, self._env.single_action_space
-        lines = (type(self._env.unwrapped).__doc__ or "").strip().splitlines()
-        return Description(*spaces, self._env.metadata.get("render_fps"), None, (lines or [""])[0])
+        fps = self._env.metadata.get("render_fps")
+        return Description(*spaces, fps, None, summary_of(self._env))
 
     def reset(self, seeds: Mapping[int, int], tasks: Tasks, others_run: bool) -> np.ndarray:
         """Begin episodes; where no other runs, in all environments."""
@@ -428,8 +409,7 @@ def _in_one_line(env_id: str, doing: str) -> Iterator[None]:
 
 
 def _success(infos: Mapping[str, Any], number: int) -> np.ndarray:
-    values = next((infos[name] for name in SUCCESS_NAMES if name in infos), False)
-    return np.broadcast_to(np.asarray(values, bool), number)
+    return np.broadcast_to(np.asarray(success_in(infos), bool), number)
 
 
 def make_family(env_id: str, source: EnvironmentSource) -> type[TaskBatch]:
@@ -440,7 +420,11 @@ def make_family(env_id: str, source: EnvironmentSource) -> type[TaskBatch]:
     """
     try:
         facts = _describe(env_id, source)
-        family = _declare(env_id, source, facts)
+        low, high = _bounds_of(env_id, source, facts)
+        missing = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
+        if missing.any():
+            raise _propose_bounds(env_id, source, facts, missing)
+        family = _declare(env_id, source, facts, low, high)
         _try(family)
     except SimulatorError as error:
         raise TaskError(str(error)) from error
@@ -449,13 +433,6 @@ def make_family(env_id: str, source: EnvironmentSource) -> type[TaskBatch]:
 
 def _describe(env_id: str, source: EnvironmentSource) -> Description:
     """Return the facts of an environment, and refuse one whose spaces do not suit."""
-    if source.env is not None:
-        try:
-            cloudpickle.dumps(source.env)
-        except Exception as error:  # whatever the function holds
-            raise TaskError(
-                f"{env_id}: the function env cannot be sent to other processes: {error}"
-            ) from error
     engine = make_engine(env_id, source, (1, 1, 1), 1, None)
     try:
         facts = engine.describe(source.distribution.nominal().to_dicts()[0])
@@ -482,77 +459,75 @@ def _space_words(space: Space) -> str:
     return " ".join(str(space).split())[:200]
 
 
-def _declare(
+def _bounds_of(
     env_id: str, source: EnvironmentSource, facts: Description
-) -> type[GymnasiumVectorEnv]:
-    """Return the class of a family."""
-    horizon = source.horizon or facts.horizon
-    if horizon is None:
-        raise TaskError(f"{env_id}: its environment has no limit of steps: give horizon")
-    fps = facts.render_fps
-    step_s = source.control_dt_s or (1 / fps if fps else _USUAL_STEP_S)
-    space, actions = facts.observation_space, facts.action_space
-    bounds = source.observation_bounds or (space.low, space.high)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lowest and highest observation, (O,) each: as given, or else of the space."""
+    space, given = facts.observation_space, source.observation_bounds
     try:
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), space.shape) for b in bounds)
+        low, high = (
+            np.broadcast_to(np.asarray(bound, np.float64), space.shape)
+            for bound in given or (space.low, space.high)
+        )
     except (TypeError, ValueError):
         raise TaskError(
             f"{env_id}: observation_bounds must be two numbers, or two arrays of "
-            f"{space.shape[0]}, got {show(source.observation_bounds)}"
+            f"{space.shape[0]}, got {show(given)}"
         ) from None
-    if source.observation_bounds is not None and not (
-        np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
-    ):
+    finite = np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
+    if given is not None and not finite:
         raise TaskError(f"{env_id}: observation_bounds must be finite, and the first the lower")
-
-    def declare(low: np.ndarray, high: np.ndarray) -> type[GymnasiumVectorEnv]:
-        elements = tuple(
-            ObservationElement(f"observation {i}", "1", float(a), float(b), f"observation[{i}]")
-            for i, (a, b) in enumerate(zip(low, high, strict=True))
-        )
-        declared = {
-            "__doc__": source.summary or facts.summary,
-            "env_id": env_id,
-            "source": source,
-            "family": env_id.rpartition("/")[2].partition("-v")[0],
-            "distribution": source.distribution,
-            "heat_map_axes": source.heat_map_axes,
-            "observation_elements": elements,
-            "action_elements": tuple(f"action {i}" for i in range(actions.shape[0])),
-            "action_bounds": np.stack([actions.low, actions.high]).astype(np.float64),
-            "default_horizon": horizon,
-            "envs_per_task": source.envs_per_task,
-            "_step_s": step_s,
-            "_summary": source.summary or facts.summary or f"environments of {env_id}",
-        }
-        return type("GymnasiumVectorEnv", (GymnasiumVectorEnv,), declared)
-
-    unbounded = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
-    if not unbounded.any():
-        return declare(low, high)
-    widest = np.full(space.shape, _WIDEST)
-    seen = _play(declare(-widest, widest))[0].observations.reshape(-1, len(low))
-    proposed = _propose_bounds(
-        np.where(unbounded, np.nan, low), np.where(unbounded, np.nan, high), seen
-    )
-    first = int(np.flatnonzero(unbounded)[0])
-    raise TaskError(
-        f"{env_id}: the space of observations has no bounds for element {first}: a policy needs "
-        f"some; twice the range of random actions is observation_bounds={proposed}"
-    )
+    return low, high
 
 
 def _propose_bounds(
-    low: np.ndarray, high: np.ndarray, seen: np.ndarray
-) -> tuple[list[float], list[float]]:
-    """Return bounds for the elements that have none (NaN): twice the range seen, (R, O)."""
-    least, most = seen.min(0), seen.max(0)
+    env_id: str, source: EnvironmentSource, facts: Description, missing: np.ndarray
+) -> TaskError:
+    """Return the error of a space without some bounds, (O,) bool: it proposes twice those seen."""
+    space = facts.observation_space
+    widest = np.full(space.shape, _WIDEST)
+    seen = _play(_declare(env_id, source, facts, -widest, widest))[0].observations
+    least, most = seen.min((0, 1)), seen.max((0, 1))
     centre, half = (least + most) / 2, np.maximum(most - least, 1e-3)
-    rounded = [
-        [float(f"{value:.2g}") for value in np.where(np.isnan(known), widened, known)]
-        for known, widened in ((low, centre - half), (high, centre + half))
-    ]
-    return rounded[0], rounded[1]
+    pairs = (space.low, centre - half), (space.high, centre + half)
+    proposed = tuple(
+        [float(f"{value:.2g}") for value in np.where(missing, wide, own)] for own, wide in pairs
+    )
+    return TaskError(
+        f"{env_id}: the space of observations has no bounds for element "
+        f"{np.flatnonzero(missing)[0]}: a policy needs some; twice the range of random actions is "
+        f"observation_bounds={proposed}"
+    )
+
+
+def _declare(
+    env_id: str, source: EnvironmentSource, facts: Description, low: np.ndarray, high: np.ndarray
+) -> type[GymnasiumVectorEnv]:
+    """Return the class of a family whose observations lie between `low` and `high`, (O,)."""
+    horizon, actions = source.horizon or facts.horizon, facts.action_space
+    if horizon is None:
+        raise TaskError(f"{env_id}: its environment has no limit of steps: give horizon")
+    usual_s = 1 / facts.render_fps if facts.render_fps else _USUAL_STEP_S
+    summary = source.summary or facts.summary
+    declared = {
+        "__doc__": summary,
+        "env_id": env_id,
+        "source": source,
+        "family": family_name(env_id),
+        "distribution": source.distribution,
+        "heat_map_axes": source.heat_map_axes,
+        "observation_elements": tuple(
+            ObservationElement(f"observation {i}", "1", float(a), float(b), f"observation[{i}]")
+            for i, (a, b) in enumerate(zip(low, high, strict=True))
+        ),
+        "action_elements": tuple(f"action {i}" for i in range(actions.shape[0])),
+        "action_bounds": np.stack([actions.low, actions.high]).astype(np.float64),
+        "default_horizon": horizon,
+        "envs_per_task": source.envs_per_task,
+        "_step_s": source.control_dt_s or usual_s,
+        "_summary": summary or f"environments of {env_id}",
+    }
+    return type("GymnasiumVectorEnv", (GymnasiumVectorEnv,), declared)
 
 
 def _try(family: type[GymnasiumVectorEnv]) -> None:
@@ -580,8 +555,7 @@ def _try(family: type[GymnasiumVectorEnv]) -> None:
         )
     for index, element in enumerate(family.observation_elements):
         values = first.observations[..., index]
-        slack = _SLACK * (element.high - element.low)
-        if not ((values >= element.low - slack) & (values <= element.high + slack)).any():
+        if not element.is_ever_within(values):
             raise TaskError(
                 f"{family.env_id}: {element.quantity} is never within its bounds, "
                 f"{element.low:g} to {element.high:g}, but {values.min():g} to {values.max():g}"

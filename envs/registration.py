@@ -145,8 +145,12 @@ def short_names() -> dict[str, str]:
 
 def file_name(env_id: str) -> str:
     """Return a family's name for files and presets: "metarobot/GripSoft-v0" -> "grip-soft"."""
-    family = env_id.rpartition("/")[2].partition("-v")[0]
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", family).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", family_name(env_id)).lower()
+
+
+def family_name(env_id: str) -> str:
+    """Return a family's name in its id: "metarobot/GripSoft-v0" -> "GripSoft"."""
+    return env_id.rpartition("/")[2].partition("-v")[0]
 
 
 def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskBatch:
@@ -178,5 +182,10 @@ def find_native(env_id: str, what: str) -> type[TaskVectorEnv]:
 
     family = find_family(env_id)
     if not issubclass(family, TaskVectorEnv):
-        raise TaskError(f"{env_id} is made of Gymnasium environments: {what} needs a native family")
+        raise not_native(env_id, f"{what} needs")
     return family
+
+
+def not_native(env_id: str, needs: str) -> TaskError:
+    """Return the error of what only MuJoCo's simulations can do, as "scenes need"."""
+    return TaskError(f"{env_id} is made of Gymnasium environments: {needs} a native family")

@@ -366,6 +366,11 @@ class TaskDistribution:
         }
         return tuple(split for split in SPLITS if held_out.get(split, True))
 
+    def spans_map(self, axes: Any) -> bool:
+        """Whether these are axes of a heat map: two of the names, or () for no map."""
+        is_pair = isinstance(axes, tuple) and len(axes) == 2 and axes[0] != axes[1]
+        return axes == () or (is_pair and all(axis in self.names for axis in axes))
+
     def __getitem__(self, name: str) -> TaskParameter:
         return self.parameters[_index(name, self.names)]
 

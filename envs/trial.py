@@ -22,8 +22,6 @@ from metarobot.envs.vector_env import TaskVectorEnv
 _ID = re.compile(r"[\w-]+/[\w-]+-v\d+", re.ASCII)
 _METHODS = ("_apply_tasks", "_start", "_command", "_observe", "_evaluate")
 _TRIAL_ENVS, _TRIAL_STEPS = 2, 20
-_SLACK = 1e-6
-"""Share of the width between bounds by which rounding may carry an observation out of them."""
 
 
 def _some(values: Any, kind: type) -> bool:
@@ -88,9 +86,8 @@ def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
             "repeated_motion must be None or pair elements of the observation and the action, "
             f"with error_of_action above 0 and lead_steps of at least 0, got {motion}"
         )
-    axes, names = family.heat_map_axes, family.distribution.names
-    if axes != () and not (_some(axes, str) and len(axes) == len({*axes} & {*names}) == 2):
-        yield f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}"
+    if not (distribution := family.distribution).spans_map(axes := family.heat_map_axes):
+        yield f"heat_map_axes must be () or two of {', '.join(distribution.names)}, got {axes!r}"
 
 
 def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
@@ -200,8 +197,7 @@ def _play(env: TaskVectorEnv, actions: np.ndarray) -> dict[str, np.ndarray]:
 def _check_bounds(family: type[TaskVectorEnv], measured: np.ndarray) -> None:
     """Refuse an element that is clipped in all measurements (R, O): it is a constant."""
     for e, values in zip(family.observation_elements, measured.T, strict=True):
-        slack = _SLACK * (e.high - e.low)
-        if not ((values >= e.low - slack) & (values <= e.high + slack)).any():
+        if not e.is_ever_within(values):
             raise TaskError(
                 f"the observation element {e.quantity!r} is never within its bounds, "
                 f"{e.low:g} to {e.high:g}{after_number(e.unit)}: _observe() gives "

@@ -24,16 +24,14 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from metarobot.envs.checks import show
+from metarobot.envs.tasks import Tasks
 
 _EXTRA = 4
 """Columns after the observation: reward, terminated, truncated, success."""
 _CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_ENDING_S = 10.0
-SUCCESS_NAMES = ("is_success", "success")
-"""Names under which an info says whether the task is solved."""
 
 
 class SimulatorError(ValueError):
@@ -57,7 +55,12 @@ class Recipe:
 
     def for_processes(self) -> Recipe:
         """Return the recipe as it can be sent to other processes, functions of a script too."""
-        return replace(self, make=cloudpickle.dumps(self.make))
+        try:
+            return replace(self, make=cloudpickle.dumps(self.make))
+        except Exception as error:  # whatever the function holds
+            raise SimulatorError(
+                f"{self.env_id}: the function env cannot be sent to other processes: {error}"
+            ) from error
 
     @cached_property
     def _maker(self) -> Callable[..., gym.Env]:
@@ -207,7 +210,7 @@ class Group(gym.Env):
                     f"got {show(answer)}"
                 )
             observation, reward, terminated, truncated, info = answer
-            success = next((info[name] for name in SUCCESS_NAMES if name in info), False)
+            success = success_in(info)
             self._rows[row, : self._size] = self._read(observation)
             flags = {"terminated": terminated, "truncated": truncated, "is_success": success}
             self._rows[row, self._size :] = [
@@ -240,14 +243,24 @@ class Group(gym.Env):
         env = self._with_task(0, task)
         self._doing = "the spaces of the environment"
         spec = env.spec
-        lines = (type(env.unwrapped).__doc__ or "").strip().splitlines()
         return Description(
             env.observation_space,
             env.action_space,
             env.metadata.get("render_fps"),
             None if spec is None else spec.max_episode_steps,
-            lines[0].rstrip(".") if lines else "",
+            summary_of(env),
         )
+
+
+def success_in(info: Mapping[str, Any]) -> Any:
+    """Return what an info says of success, under either of its names; False without one."""
+    return next((info[name] for name in ("is_success", "success") if name in info), False)
+
+
+def summary_of(env: Any) -> str:
+    """Return the first line of an environment's documentation, or nothing."""
+    lines = (type(env.unwrapped).__doc__ or "").strip().splitlines()
+    return lines[0].rstrip(".") if lines else ""
 
 
 def _number(name: str, value: Any) -> float:
@@ -267,12 +280,38 @@ def error_words(error: Exception) -> str:
 
 
 class _Processes(AsyncVectorEnv):
-    """The processes; what fails is said by `Workers`."""
+    """The processes; what fails is said by `Workers`.
 
-    def end(self, timeout_s: float) -> None:
+    Args:
+        makers: Makes the group of each process.
+        timeout_s: Longest time for an answer of a process.
+    """
+
+    def __init__(self, makers: Sequence[_GroupMaker], timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        with _without_main():
+            super().__init__(
+                makers, copy=False, context=_CONTEXT, autoreset_mode=AutoresetMode.DISABLED
+            )
+
+    # As Gymnasium has them, with a limit of the time.
+
+    def reset_wait(self, timeout: float | None = None) -> Any:
+        """Return the results of a reset."""
+        return super().reset_wait(timeout or self._timeout_s)
+
+    def step_wait(self, timeout: float | None = None) -> Any:
+        """Return the results of a step."""
+        return super().step_wait(timeout or self._timeout_s)
+
+    def call_wait(self, timeout: float | None = None) -> tuple[Any, ...]:
+        """Return the results of a call."""
+        return super().call_wait(timeout or self._timeout_s)
+
+    def end(self) -> None:
         """Close the environments and end the processes; one that does not answer is killed."""
         try:
-            self.close(timeout=timeout_s)
+            self.close(timeout=self._timeout_s)
         except Exception:  # a process is gone, or an environment fails once more
             self.kill()
 
@@ -297,7 +336,7 @@ class _Processes(AsyncVectorEnv):
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):
-            for process in self.processes:
+            for process in getattr(self, "processes", ()):
                 process.kill()
 
 
@@ -321,7 +360,7 @@ def keep_processes() -> Iterator[None]:
     finally:
         left, _kept = _kept, None
         for processes in left.values():
-            processes.end(_ENDING_S)
+            processes.end()
 
 
 class Workers:
@@ -338,56 +377,43 @@ class Workers:
 
     def __init__(self, recipe: Recipe, shape: tuple[int, int, int], num_processes: int) -> None:
         number, observation_size, action_size = shape
+        self._batch: SyncVectorEnv | _Processes | None = None
+        alone = multiprocessing.current_process().daemon  # which may have no children
         self._recipe, self._size = recipe, observation_size
-        self._count = -(-number // min(num_processes, number))  # environments of a process
+        self._count = -(-number // (1 if alone else min(num_processes, number)))  # of a process
         self._groups = -(-number // self._count)
         self._number = number
-        group_shape = self._count, observation_size, action_size
         self._actions = np.zeros((self._groups * self._count, action_size + 1))
-        self._here: Group | None = None
-        self._processes: _Processes | None = None
-        if multiprocessing.current_process().daemon:  # which may have no children
-            self._count, self._groups = number, 1
-            self._here = Group(recipe, 0, (number, observation_size, action_size))
+        shape = self._count, observation_size, action_size
+        if alone:
+            maker = _GroupMaker(recipe, 0, shape)
+            self._batch = SyncVectorEnv([maker], autoreset_mode=AutoresetMode.DISABLED)
             return
-        self._key = recipe.env_id, recipe.render_mode, group_shape, self._groups
+        self._key = recipe.env_id, recipe.render_mode, shape, self._groups
         if _kept is not None and self._key in _kept:
-            self._processes = _kept.pop(self._key)
+            self._batch = _kept.pop(self._key)
             return
         sent = recipe.for_processes()
-        makers = [
-            _GroupMaker(sent, place * self._count, group_shape) for place in range(self._groups)
-        ]
-        with _without_main(), self._failing("its start"):
-            self._processes = _Processes(
-                makers, copy=False, context=_CONTEXT, autoreset_mode=AutoresetMode.DISABLED
-            )
+        makers = [_GroupMaker(sent, place * self._count, shape) for place in range(self._groups)]
+        with self._failing("its start"):
+            self._batch = _Processes(makers, recipe.timeout_s)
 
     def describe(self, task: Mapping[str, float]) -> Description:
         """Return the facts of an environment; the shape of the workers may be any."""
-        if self._here is not None:
-            found = self._here.describe(task)
-        else:
-            found = self._call("describe", task)[0]
-        if isinstance(found, str):
-            raise SimulatorError(f"{self._recipe.env_id}: {found}")
-        return found
+        return self._call("describe", task)[0]
 
-    def reset(self, seeds: Mapping[int, int], tasks: Sequence[Mapping[str, float]]) -> np.ndarray:
-        """Begin an episode in some environments; return the observations of all, (M, O).
+    def reset(self, seeds: Mapping[int, int], tasks: Tasks, others_run: bool) -> np.ndarray:
+        """Begin episodes; return the observations of all environments, (M, O).
 
         Args:
-            seeds: Seed by the index of the environment.
-            tasks: Task of each of the M environments.
+            seeds: Seeds by the index of the environment.
+            tasks: The task of each of the M environments.
+            others_run: Not used: any environment can begin one.
         """
-        options = {"seeds": dict(seeds), "tasks": list(tasks)}
-        if self._here is not None:
-            rows, info = self._here.reset(options=options)
-            return self._rows(rows[None], info)[:, : self._size]
-        processes = self._running()
+        del others_run
+        options = {"seeds": dict(seeds), "tasks": tasks.to_dicts()}
         with self._failing("reset()"):
-            processes.reset_async(options=options)
-            rows, infos = processes.reset_wait(self._recipe.timeout_s)
+            rows, infos = self._running().reset(options=options)
         return self._rows(rows, infos)[:, : self._size]
 
     def step(self, actions: np.ndarray, running: np.ndarray) -> Steps:
@@ -399,60 +425,54 @@ class Workers:
         """
         self._actions[: self._number, :-1] = actions
         self._actions[: self._number, -1] = running
-        grouped = self._actions.reshape(self._groups, self._count, -1)
-        if self._here is not None:
-            rows, _, _, _, info = self._here.step(grouped[0])
-            found = self._rows(rows[None], info)
-        else:
-            processes = self._running()
-            with self._failing("step()"):
-                processes.step_async(grouped)
-                rows, _, _, _, infos = processes.step_wait(self._recipe.timeout_s)
-            found = self._rows(rows, infos)
+        with self._failing("step()"):
+            grouped = self._actions.reshape(self._groups, self._count, -1)
+            rows, _, _, _, infos = self._running().step(grouped)
+        found = self._rows(rows, infos)
         reward, *flags = found[:, self._size :].T
         return Steps(found[:, : self._size], reward, *(flag != 0.0 for flag in flags))
 
     def render(self) -> list[np.ndarray]:
         """Return a frame of each environment that was reset."""
-        found = [self._here.render()] if self._here is not None else self._call("render")
-        for frames in found:
-            if isinstance(frames, str):
-                raise SimulatorError(f"{self._recipe.env_id}: {frames}")
-        return [frame for frames in found for frame in frames]
+        return [frame for frames in self._call("render") for frame in frames]
 
     def close(self) -> None:
         """Close the environments, and end the processes; one that does not answer is killed."""
-        if self._here is not None:
-            self._here.close()
-        elif self._processes is not None and not self._processes.closed:
-            if _kept is not None and self._key not in _kept:
-                _kept[self._key] = self._processes
-            else:
-                self._processes.end(self._recipe.timeout_s)
-        self._processes = None
+        batch, self._batch = self._batch, None
+        if not isinstance(batch, _Processes):
+            if batch is not None:
+                batch.close()
+        elif _kept is not None and self._key not in _kept and not batch.closed:
+            _kept[self._key] = batch
+        else:
+            batch.end()
 
     def _call(self, name: str, *arguments: Any) -> tuple[Any, ...]:
-        processes = self._running()
+        """Return what a method of each group returns, or raise its error."""
         with self._failing(f"{name}()"):
-            processes.call_async(name, *arguments)
-            return processes.call_wait(self._recipe.timeout_s)
+            results = self._running().call(name, *arguments)
+        self._raise(result for result in results if isinstance(result, str))
+        return results
 
-    def _running(self) -> _Processes:
-        if self._processes is None or self._processes.closed:
+    def _running(self) -> SyncVectorEnv | _Processes:
+        if self._batch is None or self._batch.closed:
             raise SimulatorError(f"{self._recipe.env_id}: its processes have ended: make another")
-        return self._processes
+        return self._batch
 
     def _rows(self, rows: np.ndarray, infos: Mapping[str, Any]) -> np.ndarray:
         """Return the rows of all environments, or raise the error of one."""
-        errors = [error for error in np.atleast_1d(infos.get("error", ())) if error]
-        if errors:
-            if self._processes is not None:
-                self._processes.end(self._recipe.timeout_s)
-            raise SimulatorError(f"{self._recipe.env_id}: {errors[0]}")
+        self._raise(error for error in infos.get("error", ()) if error)
         return rows.reshape(self._groups * self._count, -1)[: self._number]
 
+    def _raise(self, errors: Iterator[str]) -> None:
+        """Raise the first error of an environment, if there is one, and end them all."""
+        for error in errors:
+            if isinstance(self._batch, _Processes):
+                self._batch.end()
+            raise SimulatorError(f"{self._recipe.env_id}: {error}")
+
     def _kill(self) -> str:
-        return "" if self._processes is None else self._processes.kill()
+        return self._batch.kill() if isinstance(self._batch, _Processes) else ""
 
     @contextmanager
     def _failing(self, doing: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ Source: Cho et al. 2014, arXiv:1406.1078, with the reset gate where `torch.nn.GR
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,9 @@ class RecurrentPolicy(GaussianPolicy):
 
     Source: Duan et al. 2016, arXiv:1611.02779.
     """
+
+    observes_rewards: ClassVar[bool] = True
+    """Whether the memory holds rewards, or 0 in their place."""
 
     def __init__(
         self,
@@ -182,6 +185,8 @@ class RecurrentPolicy(GaussianPolicy):
             rewards_before: Those of the steps before, (...).
             first: 1.0 where an episode began, (...).
         """
+        if not self.observes_rewards:
+            rewards = rewards_before = rewards.new_zeros(rewards.shape)
         scaled = self.scale_observations(observations)
         steps = [scaled, actions.clamp(-1.0, 1.0), rewards[..., None]]
         if self.reward_products:
@@ -260,22 +265,11 @@ class RecurrentState(PolicyState):
 class EpisodicPolicy(RecurrentPolicy):
     """A `RecurrentPolicy` that clears its memory as episodes begin, and observes no rewards."""
 
+    observes_rewards = False
+
     def start(self, params: Params) -> RecurrentState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
         return EpisodicState(self, params)
-
-    def remember(
-        self,
-        observations: Tensor,
-        actions: Tensor,
-        rewards: Tensor,
-        rewards_before: Tensor,
-        first: Tensor,
-    ) -> Tensor:
-        """Join the numbers of steps, with 0 for rewards; as `RecurrentPolicy`."""
-        del rewards_before
-        unseen = rewards.new_zeros(rewards.shape)
-        return super().remember(observations, actions, unseen, unseen, first)
 
 
 class EpisodicState(RecurrentState):

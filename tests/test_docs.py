@@ -249,7 +249,7 @@ def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     black = np.zeros((48, 64, 3), np.uint8)
-    monkeypatch.setattr("metarobot.reporting.camera.Camera.picture", lambda camera: black)
+    monkeypatch.setattr("metarobot.reporting.camera.Camera._draw", lambda camera: black)
     compose = "metarobot.reporting.camera.compose_film"
     monkeypatch.setattr(compose, lambda clips, words, **_: films.append(clips))
     monkeypatch.setattr("metarobot.reporting.films.write_film", lambda *_: None)

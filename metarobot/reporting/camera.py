@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import algorithm_class
 from metarobot.config import RenderConfig, TrainConfig
-from metarobot.envs import TaskBatch, TaskError, TaskVectorEnv, Variant, make_env
+from metarobot.envs import TaskBatch, TaskVectorEnv, Variant, find_native, make_env
 from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
 from metarobot.policies import Params
 from metarobot.reporting.style import family_title
@@ -38,6 +38,7 @@ _STILL = 1e-5
 """Grid of coordinates, in m or rad, on which configurations count as one picture."""
 
 _mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
 
 
 @contextmanager
@@ -59,6 +60,8 @@ def open_camera(
         variant: Variant to film; None for the family itself.
         rows: Clips one below the other.
     """
+    if config.contact_forces:
+        find_native(trained_with.env_id, "a picture of contact forces")
     env = make_env(
         trained_with.env_id,
         1,
@@ -69,21 +72,16 @@ def open_camera(
         scene_path=trained_with.scene,
     )
     with closing(env):
-        native, ending = isinstance(env, TaskVectorEnv), path.suffix.lower()
-        if config.contact_forces and not native:
-            raise TaskError(
-                f"{trained_with.env_id} is made of Gymnasium environments: contact forces need a "
-                "native family"
-            )
+        ending = path.suffix.lower()
         size = width, height = cell_size(columns, ending, rows)
         step_s = env.control_dt_s * config.slow_motion
-        frames_per_step = min(FRAMES_PER_STEP if native else 1, MOST_FPS[ending] * step_s)
-        if isinstance(env, TaskVectorEnv):
-            forces = config.contact_forces
-            env.pictures = Pictures(width_px=width, height_px=height, contact_forces=forces)
-            yield MujocoCamera(env, frames_per_step, frames_per_step / step_s, size)
-        else:
-            yield Camera(env, frames_per_step, frames_per_step / step_s, size)
+        most = MOST_FPS[ending] * step_s
+        if not isinstance(env, TaskVectorEnv):
+            yield Camera(env, min(1, most), min(1, most) / step_s, size)
+            return
+        forces, frames = config.contact_forces, min(FRAMES_PER_STEP, most)
+        env.pictures = Pictures(width_px=width, height_px=height, contact_forces=forces)
+        yield MujocoCamera(env, frames, frames / step_s, size)
 
 
 @dataclass(frozen=True)
@@ -148,22 +146,38 @@ class Camera:
         env.reset(options={"start": start[None]})
         frames = [self.picture()]
         for t, action in enumerate(actions):
-            _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
+            path, results = self._take_step(without_nan(action)[None])
+            _, reward, terminated, truncated, info = results
             if info["sim_unstable"][0]:
                 caption += f", unstable in step {t}"
                 break
-            rewards.append(float(reward[0]))
+            # A step that settles takes as long as several: its reward comes with the last of them.
+            for before, after in pairwise(path):
+                while (share := len(frames) / self.frames_per_step - len(rewards)) <= 1.0:
+                    frames.append(self._picture_between(before, after, share))
+                rewards.append(0.0)
+            rewards[-1] = float(reward[0])
             success = bool(info["is_success"][0])
-            if len(frames) <= len(rewards) * self.frames_per_step:
-                frames.append(self.picture())
             if terminated[0] or truncated[0]:
                 break
         if len(frames) - 1 < len(rewards) * self.frames_per_step:
             frames.append(self.picture())
         return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
 
+    def _take_step(self, actions: np.ndarray) -> tuple[list[np.ndarray], tuple[Any, ...]]:
+        """Take a control step; return configurations on its way, if known, and its results."""
+        return [np.empty(0)] * 2, self.env.step(actions)
+
+    def _picture_between(self, before: np.ndarray, after: np.ndarray, share: float) -> Frame:
+        """Return the picture at a share of the way between two configurations; here the last."""
+        del before, after, share
+        return self.picture()
+
     def picture(self) -> Frame:
         """Return the picture of the simulation as it is."""
+        return self._draw()
+
+    def _draw(self) -> Frame:
         frames = self.env.render()
         assert frames, "the environment was made without render_mode"
         frame = np.asarray(frames[0])
@@ -192,39 +206,28 @@ class MujocoCamera(Camera):
             return []
         return [f"arrows: contact forces, 10 cm for {0.1 / self.env.contact_force_m_per_n:.3g} N"]
 
-    def replay(self, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
-        """Repeat an episode; frames between two states are interpolated; see `Camera.replay`."""
-        env, rewards, success = self.env, [], False
-        env.reset(options={"start": start[None]})
-        qpos = env.batch.bind("qpos")  # (1, nq), live
-        frames = [self._drawn(qpos[0])]
-        for t, action in enumerate(actions):
-            path = [qpos[0].copy()]
-            with watched(env, lambda path=path: path.append(qpos[0].copy())):
-                _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
-            if info["sim_unstable"][0]:
-                caption += f", unstable in step {t}"
-                break
-            # A step that settles takes as long as several: its reward comes with the last of them.
-            for before, after in pairwise(path):
-                while (share := len(frames) / self.frames_per_step - len(rewards)) <= 1.0:
-                    qpos[0] = between(env, before, after, share)
-                    frames.append(self._drawn(qpos[0]))
-                rewards.append(0.0)
-            qpos[0], rewards[-1] = path[-1], float(reward[0])
-            success = bool(info["is_success"][0])
-            if terminated[0] or truncated[0]:
-                break
-        if len(frames) - 1 < len(rewards) * self.frames_per_step:
-            frames.append(self._drawn(qpos[0]))
-        return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+    def _take_step(self, actions: np.ndarray) -> tuple[list[np.ndarray], tuple[Any, ...]]:
+        qpos = self.env.batch.bind("qpos")  # (1, nq), live
+        path = [qpos[0].copy()]
+        with watched(self.env, lambda: path.append(qpos[0].copy())):
+            results = self.env.step(actions)
+        return path, results
 
-    def _drawn(self, qpos: np.ndarray) -> Frame:
-        """Return the picture of the simulation, whose configuration is (nq,)."""
+    def _picture_between(self, before: np.ndarray, after: np.ndarray, share: float) -> Frame:
+        qpos = self.env.batch.bind("qpos")  # (1, nq), live
+        held = qpos[0].copy()
+        qpos[0] = between(self.env, before, after, share)
+        frame = self.picture()
+        qpos[0] = held
+        return frame
+
+    def picture(self) -> Frame:
+        """Return the picture of the simulation as it is, drawn once for each configuration."""
+        qpos = self.env.batch.bind("qpos")[0]
         task = np.concatenate([self.env.tasks[name] for name in self.env.tasks.names]).tobytes()
         key = task, np.round(qpos / _STILL).astype(np.int64).tobytes()
         if key not in self.drawn or self.env.pictures.contact_forces:
-            self.drawn[key] = self.picture()
+            self.drawn[key] = self._draw()
         return self.drawn[key]
 
 

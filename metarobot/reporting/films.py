@@ -65,7 +65,6 @@ _POSTER_WIDTH_PX = 640
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
 _DRAWN = 0.9
 """Share of the work that is done when all pictures are drawn."""
-"""MuJoCo, whose compiled names type checkers cannot see."""
 
 
 def silent(stage: str, share: float) -> None:

@@ -118,13 +118,12 @@ def collect(
         )
     side_by_side = env.num_envs // N
     state, rounds = policy.start(params), []
-    codes = params.get(TASK_CODE)
-    own_codes = codes is not None and codes.shape[1:2] == (E,) != (side_by_side,)
+    codes = None if side_by_side == E else params.get(TASK_CODE)
     mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
     try:
         for first in range(0, E, side_by_side):
             chosen = slice(first, first + side_by_side)
-            if own_codes and codes is not None:  # of each episode; such a policy has no memory
+            if codes is not None and codes.shape[1] == E:  # such a policy has no memory
                 some = functional.pad(codes[:, chosen], (0, 0, 0, max(0, chosen.stop - E)))
                 state = policy.start({**params, TASK_CODE: some})
             noises = None if noise is None else noise[:, chosen]

@@ -159,6 +159,25 @@ def test_it_follows_the_rules_of_gymnasium(register):
     assert find_family(env_id).summary() == "Pushes a cart that something pulls"
 
 
+def test_a_process_that_may_have_no_children_holds_its_environments(register):
+    wanted = play(make_env(register(), 2, num_threads=1), [-0.5, 0.5])
+    make = functools.partial(make_here, DISTRIBUTION)
+    batch = gym.vector.AsyncVectorEnv([make, make], context="spawn")
+    for start, pull in ((0.0, -0.5), (0.9, 0.5)):
+        options = {"start": np.array([start]), "tasks": {"pull": pull}}
+        seen, _ = batch.reset(options=options)
+        np.testing.assert_array_equal(seen[0], wanted[0][0, int(start > 0)])
+        batch.step(np.zeros((2, 1), np.float32))
+    batch.close()
+
+
+def make_here(distribution):
+    """Make a family of carts in another process."""
+    if "test/Here-v0" not in FAMILIES:
+        register_family("test/Here-v0", env=Cart, distribution=distribution, horizon=T)
+    return gym.make("test/Here-v0")
+
+
 def test_only_a_film_renders(register):
     env = make_env(register(), 2, num_threads=1, render_mode="rgb_array")
     env.reset(seed=0)

@@ -45,7 +45,7 @@ def seen(monkeypatch):
         seen.append(camera.env.batch.bind("qpos")[0].copy())
         return np.zeros((48, 64, 3), np.uint8)
 
-    monkeypatch.setattr(Camera, "picture", note)
+    monkeypatch.setattr(Camera, "_draw", note)
     return seen
 
 
