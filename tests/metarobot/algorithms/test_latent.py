@@ -12,7 +12,7 @@ from fakes import FakeEnv, Targets, config_of
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import make_policy
-from metarobot.algorithms.latent import anchors, missed_tasks, transitions
+from metarobot.algorithms.latent import WIDENING, anchors, missed_tasks, transitions
 from metarobot.envs import find_family
 from metarobot.policies import repeat_params
 from metarobot.policies.latent import UNITS, LatentState
@@ -197,6 +197,18 @@ def test_the_policy_begins_without_the_task_and_keeps_what_it_was():
         trainer.step()
     assert torch.equal(means(trainer.params, none), careful)
     assert not torch.allclose(means(trainer.params, one), means(trainer.params, other))
+
+
+def test_bands_are_wider_beyond_the_training_range(calibrated):
+    block, params, _ = ask(calibrated)
+    adapted = adapt(calibrated, params, block)
+    codes = adapted["candidates"]
+    here, there = (
+        calibrated.algorithm.belief({**adapted, "candidates": torch.full_like(codes, place)})
+        for place in (1.0, 1.5)
+    )
+    assert here.band_scale.allclose(adapted["band_scale"][:, 1])  # from 5 episodes on
+    assert there.band_scale.allclose((1.0 + 0.5 * WIDENING) * here.band_scale)
 
 
 def test_bands_hold_the_truth_and_a_robot_of_another_family_is_noticed(calibrated):
