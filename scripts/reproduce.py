@@ -76,14 +76,9 @@ COMPARISONS = {
         "--seeds 0 1 2 --adaptation-episodes 1 2 5 20 --num-blocks 0",
     ),
     "headroom": Comparison(
-        ("reach-feed-forward", "half-cheetah-direction", "half-cheetah-velocity"),
-        "--algorithms maml domain_randomisation oracle --untrained random --heat-map "
-        "--test-tasks 100",
-    ),
-    "point": Comparison(
-        ("point-navigation",),
-        "--algorithms maml domain_randomisation oracle --untrained random --heat-map "
-        "--test-tasks 60",
+        (*_LITERATURE, "reach-feed-forward"),
+        "--algorithms latent maml domain_randomisation oracle --untrained random "
+        "--seeds 0 1 2 --adaptation-episodes 1 2 5 20 --num-blocks 0",
     ),
     "others": Comparison(
         _FIVE,

@@ -26,6 +26,8 @@ from diagnosis import accuracy, calibration
 from life import table as life_table
 from shared import ROOT, Rows, cell_text, number_text, ranges, read, read_evaluation, table
 
+from metarobot.algorithms import algorithm_class
+from metarobot.algorithms.base import TaskCodeLearner
 from metarobot.config import PRESETS
 from metarobot.envs import (
     FAMILIES,
@@ -236,7 +238,7 @@ def later_blocks() -> Rows:
 
 
 def headroom() -> Rows:
-    """Return the headroom of every family and split."""
+    """Return the headroom of every family and split, and what learners capture of it."""
     return [
         {
             "family": f"[{_title(preset)}](families/{preset}.md)",
@@ -246,12 +248,14 @@ def headroom() -> Rows:
             "oracle": entry.oracle,
             "headroom": entry.gap,
             "of oracle - random": entry.over_random,
-            "captured by MAML": one and one.captured,
+            "MAML after 20": maml and maml.captured,
+            f"latent after {FEW_EPISODES}": latent and latent.captured,
         }
         for preset in (*ARM_FAMILIES, *OTHER_FAMILIES)
         for evaluation in [read_evaluation(f"{preset}/evaluation.json")]
         for entry in evaluation.headroom
-        for one in [evaluation.after_blocks("maml", entry.split, 1)]
+        for maml in [_after(evaluation, "maml", entry.split, 20)]
+        for latent in [_after(evaluation, "latent", entry.split, FEW_EPISODES)]
     ]
 
 
@@ -277,7 +281,8 @@ def published() -> Rows:
     headings = ("0 steps", "1 step", "2 steps", "3 steps", "oracle")
     rows: list[dict[str, Any]] = []
     for preset, theirs in PUBLISHED.items():
-        start = {"family": _title(preset), "algorithm": "MAML, published", "training steps": None}
+        start = {"family": _title(preset), "algorithm": "MAML, published"}
+        start |= {"training steps": None, "told the task in training": "no"}
         rows.append(start | dict(zip(headings, theirs, strict=True)))
         for folder in (preset, f"longer/{preset}"):
             if not (shared.RESULTS / folder / "literature.json").exists():
@@ -288,6 +293,8 @@ def published() -> Rows:
                 line = start | dict.fromkeys(headings) | {"oracle": oracle.return_mean}
                 line["algorithm"] = algorithm_title(policy.algorithm)
                 line["training steps"] = int(policy.settings["total_steps"])
+                if issubclass(algorithm_class(policy.algorithm), TaskCodeLearner):
+                    line["told the task in training"] = "yes"
                 curve = found.blocks[policy.algorithm, "train", False]
                 line |= {h: row.return_mean for h, row in zip(headings, curve, strict=False)}
                 rows.append(line)
@@ -424,7 +431,8 @@ TABLES: dict[str, Callable[[], Rows | str]] = {
 """The rows of every table, or the table itself, by its name."""
 TABLES |= {f"life {figure}": partial(life_table, figure) for figure in ("mae", "rmse", "coverage")}
 TABLES |= {f"{preset} learners": partial(by_episodes, preset) for preset in ARM_FAMILIES}
-TABLES["panda learners"] = partial(by_episodes, "panda", "return_mean")
+for _preset in ("panda", *OTHER_FAMILIES):
+    TABLES[f"{_preset} learners"] = partial(by_episodes, _preset, "return_mean")
 for _preset in OTHER_FAMILIES:
     TABLES[f"{_preset} blocks"] = partial(by_blocks, _preset)
     TABLES[f"{_preset} training"] = partial(

@@ -55,8 +55,8 @@ NOISY_SHARE, NOISE_LEVELS = 0.25, (0.01, 1.0)
 BAND = 0.9
 """Probability that a band holds the true value."""
 WIDENING = 4.0
-"""Growth of the bands' width for each half training range by which the mean task lies beyond it: the
-model extrapolates there, and errs more than on training tasks."""
+"""Growth of the bands for each half training range by which the mean task lies beyond it: the model
+extrapolates there, and errs more than on training tasks."""
 FALLING = 0.8
 """Mean square error of a repeated motion, as a share of that before, up to which it still falls."""
 MARGIN = 10.0
