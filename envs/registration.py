@@ -144,8 +144,8 @@ def short_names() -> dict[str, str]:
 
 
 def file_name(env_id: str) -> str:
-    """Return a family's name for files and presets: "metarobot/GripSoft-v0" -> "grip-soft"."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", family_name(env_id)).lower()
+    """Return a family's name for files and presets: "lab/GripML2-v0" -> "grip-ml2"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", family_name(env_id)).lower()
 
 
 def family_name(env_id: str) -> str:

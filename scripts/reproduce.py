@@ -48,6 +48,11 @@ from metarobot.training.run_folder import load_curve, read_run
 _FIVE = ("reach", "reach-hidden-goal", "grip", "slide", "push")
 _SEVEN = (*_FIVE, "carry", "insert")
 _LITERATURE = ("half-cheetah-direction", "half-cheetah-velocity", "point-navigation")
+_METAWORLD = {
+    name: f"metarobot.metaworld:metaworld/{family}-v3"
+    for name, family in {"ml1-reach": "ML1-Reach", "ml1-push": "ML1-Push", "ml10": "ML10"}.items()
+}
+"""Families of Meta-World, which have no presets."""
 
 
 class Comparison(NamedTuple):
@@ -102,6 +107,13 @@ COMPARISONS = {
         folder="identification",
         is_thin=True,
     ),
+    "metaworld": Comparison(
+        tuple(_METAWORLD),
+        "--algorithms latent maml rl2 domain_randomisation oracle --untrained random "
+        "--reward-products --seeds 0 1 2 --num-tasks 20 --episodes-per-task 5 "
+        "--total-steps 4000000 --test-tasks 50 --test-episodes 1 --adaptation-episodes 1 5 "
+        "--num-blocks 0",
+    ),
     "longer": Comparison(
         ("half-cheetah-velocity",),
         "--algorithms domain_randomisation maml meta_sgd oracle --total-steps 12800000",
@@ -121,13 +133,13 @@ class ReproduceCommand:
     """Steps to take; all if none is named."""
     results: Path = RESULTS
     """Folder of FAMILY/FAMILY-seedSEED and the evaluations; made if missing."""
-    families: tuple[str, ...] = tuple(PRESETS)
-    """Presets of the families; each step uses its own among them."""
+    families: tuple[str, ...] = (*PRESETS, *_METAWORLD)
+    """Presets of the families, and Meta-World's; each step uses its own among them."""
 
     def __post_init__(self) -> None:
         """Check the names."""
         check_names("step", self.steps, STEPS)
-        check_names("family", self.families, PRESETS)
+        check_names("family", self.families, (*PRESETS, *_METAWORLD))
 
 
 def compare_words(name: str, command: ReproduceCommand, options: Sequence[str]) -> list[list[str]]:
@@ -140,7 +152,8 @@ def compare_words(name: str, command: ReproduceCommand, options: Sequence[str]) 
     for family in (family for family in step.families if family in command.families):
         runs = command.results / step.results / family
         folders = ["--runs", str(runs), "--out", str(runs / step.folder)]
-        lines.append([family, *step.options.split(), *options, *folders])
+        named = _METAWORLD.get(family, family)
+        lines.append([named, *step.options.split(), *options, *folders])
         parse_compare(lines[-1], "reproduce.py")
     return lines
 
