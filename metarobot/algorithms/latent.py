@@ -54,9 +54,9 @@ NOISY_SHARE, NOISE_LEVELS = 0.25, (0.01, 1.0)
 """Share of the episodes with sensor noise in the fit of the model, and limits of its level."""
 BAND = 0.9
 """Probability that a band holds the true value."""
-WIDENING = 4.0
-"""Growth of the bands for each half training range by which the mean task lies beyond it: the model
-extrapolates there, and errs more than on training tasks."""
+WIDENING = 8.0
+"""Growth of the bands for each half training range by which the mean task lies beyond it, averaged
+over its elements: the model extrapolates there, and errs more than on training tasks."""
 FALLING = 0.8
 """Mean square error of a repeated motion, as a share of that before, up to which it still falls."""
 MARGIN = 10.0
@@ -233,7 +233,7 @@ class Latent(TaskCodeLearner[LatentPolicy]):
             errors_fall = (last < FALLING * before) | (params["num_episodes"][:, 0] == 1.0)
             is_used = is_used & ~corrects
         stages = [_stage(int(number)) for number in params["num_episodes"][:, 0]]
-        beyond = (task_codes[:, 0].abs() - 1.0).clamp(min=0.0).amax(-1, keepdim=True)
+        beyond = (task_codes[:, 0].abs() - 1.0).clamp(min=0.0).mean(-1, keepdim=True)
         return Belief(
             codes=candidates,
             weights=log_weights[:, 0].softmax(-1),
