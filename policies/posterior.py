@@ -111,14 +111,18 @@ def weighted_rank(
 ) -> float:
     """Return the weight, 0 to 1, of the values (K,) below one, when spread about their median.
 
-    The spread has a factor `scale`; angles as in `weighted_band`.
+    Values that equal it count half, as where a task parameter has only a few values. The spread
+    has a factor `scale`; angles as in `weighted_band`.
     """
     values, below = _distribution(values, weights, circular=circular)
     middle = np.interp(0.5, below, values)
     error = value - middle
     if circular:
         error = (error + np.pi) % (2 * np.pi) - np.pi
-    return float(np.interp(middle + error / max(scale, 1e-9), values, below, left=0.0, right=1.0))
+    place = middle + error / max(scale, 1e-9)
+    below_it = np.interp(place, values, below, left=0.0, right=1.0)
+    above_it = np.interp(-place, -values[::-1], 1.0 - below[::-1], left=0.0, right=1.0)
+    return float(below_it + 1.0 - above_it) / 2.0  # half the weight of values that equal it
 
 
 def _distribution(

@@ -111,7 +111,7 @@ COMPARISONS = {
         tuple(_METAWORLD),
         "--algorithms latent maml rl2 domain_randomisation oracle --untrained random "
         "--reward-products --seeds 0 1 2 --num-tasks 20 --episodes-per-task 5 "
-        "--total-steps 4000000 --test-tasks 50 --test-episodes 1 --adaptation-episodes 1 5 "
+        "--total-steps 2000000 --test-tasks 50 --test-episodes 1 --adaptation-episodes 1 5 "
         "--num-blocks 0",
     ),
     "longer": Comparison(

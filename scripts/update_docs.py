@@ -434,7 +434,6 @@ TABLES |= {f"{preset} learners": partial(by_episodes, preset) for preset in ARM_
 for _preset in ("panda", *OTHER_FAMILIES):
     TABLES[f"{_preset} learners"] = partial(by_episodes, _preset, "return_mean")
 for _preset in OTHER_FAMILIES:
-    TABLES[f"{_preset} blocks"] = partial(by_blocks, _preset)
     TABLES[f"{_preset} training"] = partial(
         pick,
         "curves.json",

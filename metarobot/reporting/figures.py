@@ -189,7 +189,7 @@ def _return_limits(evaluation: Evaluation, rows: Iterable[PanelRow]) -> tuple[fl
     held += [max(curve, key=lambda mean: mean.value) for curve in of_learners if curve]
     low, high = min(mean.low for mean in held), max(mean.high for mean in held)
     span = max(high - low, 1e-9)
-    return low - 0.14 * span, high + 0.12 * span
+    return low - 0.14 * span, high + 0.22 * span  # room for the fraction written at the best point
 
 
 def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:

@@ -77,3 +77,13 @@ def test_ranks_of_draws_are_uniform_and_bands_are_their_quantiles(circular):
     # Twice the spread leaves the same truths nearer to the middle.
     wide = [weighted_rank(t, values, weights, 2.0, circular=circular) for t in truths]
     assert np.abs(np.array(wide) - 0.5).mean() < 0.7 * np.abs(np.array(ranks) - 0.5).mean()
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_a_belief_of_two_values_holds_the_one_that_it_is_sure_of(value):
+    values, weights = np.repeat([-1.0, 1.0], 50), np.full(100, 1e-6)
+    weights[values == value] = 1.0
+    rank = weighted_rank(value, values, weights, 1.0, circular=False)
+    assert rank == pytest.approx(0.5, abs=0.02)
+    other = weighted_rank(-value, values, weights, 1.0, circular=False)
+    assert abs(other - 0.5) > 0.45
